@@ -1,0 +1,83 @@
+"""The rules that text, numbers and times of an event keep, at the door and in the worker alike.
+
+Each function returns nothing or raises `Malformed`. They are pure: the time is passed in.
+"""
+
+import math
+import re
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from footfall.producers.messages import EARLIEST, INT64_MAX, LabelKey
+from footfall.producers.reasons import Reason
+
+MAX_DEPTH = 32
+
+# A verb is a phrase, a label is a name: neither can be markup, a statement or a Python internal.
+_VERB = re.compile(r"(?!__)\w(?:[\w .,:;!?/+&()’-]|'(?=\w))*(?<![;:, /&(+-])")
+_LABEL = re.compile(r"(?!__)[\w.+\-/#@,()!?&% ]+")
+
+
+class Malformed(ValueError):
+    """A value that breaks a rule; ``reason`` says which, ``str()`` tells a person."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+@lru_cache(maxsize=4096)
+def _is_verb(verb: str) -> bool:
+    return _VERB.fullmatch(verb) is not None and "--" not in verb
+
+
+def check_verb(verb: str) -> None:
+    """A verb is a phrase of letters, digits, spaces and punctuation that begins with a letter or digit."""
+    if not _is_verb(verb):
+        raise Malformed(Reason.BAD_TEXT, f"{verb[:80]!r} is not a verb: it may hold letters, digits and punctuation.")
+
+
+@lru_cache(maxsize=4096)
+def check_label(label: LabelKey) -> None:
+    """Label, category and dom_id are names: letters, digits, spaces and a few marks, no quotes, brackets or colons."""
+    for part in (label.label, label.category, label.dom_id):
+        if _LABEL.fullmatch(part) is None:
+            raise Malformed(Reason.BAD_TEXT, f"{part[:80]!r} has a character that a label can't have.")
+
+
+def check_time(at: datetime, now: datetime, skew: timedelta) -> None:
+    """An event happened after 1999 and not later than ``skew`` from now."""
+    if at < EARLIEST:
+        raise Malformed(Reason.BAD_TIME, f"{at.isoformat()} is before the year 2000.")
+    if at > now + skew:
+        raise Malformed(Reason.BAD_TIME, f"{at.isoformat()} is more than {skew.total_seconds():g} s in the future.")
+
+
+def check_text(text: str) -> None:
+    """Text that a database column can hold: no NUL, no lone surrogate."""
+    if "\0" in text:
+        raise Malformed(Reason.BAD_TEXT, "A text holds a NUL character.")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise Malformed(Reason.BAD_TEXT, "A text holds a lone surrogate.")
+
+
+def check_data(value: Any, depth: int = 0) -> None:
+    """Data that JSON and a database can hold: finite numbers of 64 bits, clean text, at most 32 levels deep."""
+    if depth > MAX_DEPTH:
+        raise Malformed(Reason.BAD_EVENT, f"The data is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, str):
+        check_text(value)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise Malformed(Reason.BAD_NUMBER, f"The data holds {value}, which is not a finite number.")
+    elif isinstance(value, int):
+        if abs(value) > INT64_MAX:
+            raise Malformed(Reason.BAD_NUMBER, "The data holds an integer of more than 64 bits.")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_data(key, depth + 1)
+            check_data(item, depth + 1)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            check_data(item, depth + 1)

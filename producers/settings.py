@@ -1,0 +1,73 @@
+"""Footfall's settings: one dict, ``FOOTFALL = {…}``, in which every key has a default.
+
+Read on each access, so ``override_settings`` works; a key that is not listed here is reported by a system check.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+DEFAULTS: dict[str, Any] = {
+    # -- Publishing
+    "ENABLED": True,  # False: every publish helper checks its arguments and drops the event
+    "TRANSPORT": "embedded",  # "rabbitmq", "embedded" (spool as queue, no broker) or "immediate" (same process)
+    "SITE": None,  # what the spool is stamped with; None: ROOT_URLCONF
+    "MAX_CLOCK_SKEW_SECONDS": 300,  # how far ahead of the clock an event's time may be
+    "MAX_EVENT_BYTES": 65_536,  # an event larger than this is refused
+    # -- Spool
+    "SPOOL_DIR": None,  # None: <BASE_DIR>/footfall-spool
+    "SPOOL_QUOTA_BYTES": 1_073_741_824,
+    "SPOOL_FSYNC": False,  # True: fdatasync after each unit of work; survives power loss
+    "SPOOL_MODE": 0o700,
+    "JOURNAL_MAX_BYTES": 16_777_216,
+    # -- Shipper
+    "SHIPPER": "thread",  # "thread", or "daemon": only `manage.py ship_spool` ships
+    "BROKER_URL": None,  # None: the parameters of DRAMATIQ_BROKER where that is Footfall's broker
+    "EVENTS_PER_MESSAGE": 200,
+    "CONFIRM_WINDOW": 64,  # messages published before their confirms are awaited
+    # -- Worker
+    "BATCH_MESSAGES": 500,
+    "BATCH_BYTES": 4_194_304,
+    "BATCH_LINGER_MS": 30,
+    "MAX_MESSAGE_BYTES": 4_194_304,
+    "DELIVERY_LIMIT": 5,  # returns to the queue before a delivery is a suspect
+    "LEDGER_DAYS": 30,  # how long an applied message is remembered; older messages are dead letters
+    "FILTER_SPIDERS": True,
+    "MISSING_USER_AGENT": "filter",  # a request without the header: "filter" or "keep"
+    # -- Actions
+    "GROUPING_DELAY": 0,  # -1: off, 0: within the scope
+    "LEVELS": {"NULL": 0, "DEBUG": 10, "HIDDEN": 20, "INFO": 30, "WARNING": 40, "ERROR": 50},
+    "DEFAULT_LEVEL": "INFO",
+    # -- What a room calls above itself, by import string
+    "APPLY": "footfall.workers.immediate.apply",
+    "REPLAY": "footfall.workers.replay.replay",
+}
+
+
+class Settings:
+    """Attribute access to ``FOOTFALL`` with defaults; an unknown name raises AttributeError."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in DEFAULTS:
+            raise AttributeError(f"Footfall has no setting {name!r}")
+        return getattr(django_settings, "FOOTFALL", {}).get(name, DEFAULTS[name])
+
+    @property
+    def spool_dir(self) -> Path:
+        """The spool's directory. Raises ImproperlyConfigured where neither SPOOL_DIR nor BASE_DIR is set."""
+        if self.SPOOL_DIR is not None:
+            return Path(self.SPOOL_DIR)
+        base = getattr(django_settings, "BASE_DIR", None)
+        if base is None:
+            raise ImproperlyConfigured('FOOTFALL["SPOOL_DIR"] is not set, and there is no BASE_DIR to default to.')
+        return Path(base) / "footfall-spool"
+
+    @property
+    def site(self) -> str:
+        """The name a spool is stamped with, so that two sites never share one by accident."""
+        return str(self.SITE or django_settings.ROOT_URLCONF)
+
+
+conf = Settings()

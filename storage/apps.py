@@ -1,0 +1,16 @@
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class StorageConfig(AppConfig):
+    name = "footfall.storage"
+    label = "footfall_storage"
+    verbose_name = "Footfall storage"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Make the registry of datasets reachable for the producers, and fill it from each app."""
+        from footfall.storage.datasets import site
+
+        self.datasets = site
+        autodiscover_modules("trackabledata", "action_handlers")

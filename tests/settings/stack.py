@@ -1,0 +1,30 @@
+"""RabbitMQ and PostgreSQL, where the environment says that they are."""
+
+import os
+
+from settings.base import *  # noqa: F403 - a settings module takes over all of its base
+from settings.base import FOOTFALL
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": os.environ.get("PGDATABASE", "footfall"),
+        "USER": os.environ.get("PGUSER", "postgres"),
+        "HOST": os.environ.get("PGHOST", "127.0.0.1"),
+        "PORT": os.environ.get("PGPORT", "5432"),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+FOOTFALL = {
+    **FOOTFALL,
+    "TRANSPORT": "rabbitmq",
+    "SHIPPER": os.environ.get("FOOTFALL_SHIPPER", "thread"),
+    "BROKER_URL": os.environ.get("FOOTFALL_AMQP_URL"),
+    "SPOOL_DIR": os.environ.get("FOOTFALL_SPOOL_DIR", FOOTFALL["SPOOL_DIR"]),
+}
+DRAMATIQ_BROKER = {
+    "BROKER": "footfall.workers.broker.FootfallBroker",
+    "OPTIONS": {"url": os.environ.get("FOOTFALL_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")},
+    "MIDDLEWARE": ["django_dramatiq.middleware.DbConnectionsMiddleware", "dramatiq.middleware.Retries"],
+}

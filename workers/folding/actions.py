@@ -1,0 +1,153 @@
+"""Joins the actions of a unit of work and writes what is left, in bulk.
+
+Within one unit, a newer action may be combined with an older one (its handlers decide) or grouped with one of the same
+actor and verb; the older one survives with its time. Actions of different units are rows of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from django.db import connections
+
+from footfall.producers.messages import Action as ActionEvent
+from footfall.producers.messages import Ref
+from footfall.producers.reasons import Reason
+from footfall.producers.rules import Malformed
+from footfall.producers.settings import conf
+from footfall.storage.actions import Draft, handler_of, level_of
+from footfall.storage.models import Action, ActionObject
+from footfall.workers.folding.references import canonical
+
+
+class HandlerFailed(Exception):
+    """A handler raised; ``index`` is the place of the event that was being joined among those folded."""
+
+    def __init__(self, index: int, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.index = index
+
+
+def check(event: ActionEvent) -> tuple[Ref, ...]:
+    """What must exist: nothing, for an action outlives its objects. Raises Malformed for what this site doesn't know."""
+    for ref in (*event.targets, *event.related, *([event.actor] if event.actor else [])):
+        canonical(ref)
+    if event.using is not None and event.using not in connections:
+        raise Malformed(Reason.UNKNOWN_ALIAS, f"{event.using[:80]!r} is not a database alias.")
+    return ()
+
+
+def fold(events: Iterable[ActionEvent]) -> list[Draft]:
+    """The drafts that are left when each unit's actions have been joined, in order. Calls the site's handlers."""
+    kept: list[Draft] = []
+    by_unit: dict[object, list[Draft]] = {}
+    for index, event in enumerate(events):
+        mates = by_unit.setdefault(event.unit or event.id, [])
+        try:
+            _join(_draft(event), mates, kept, _delay(event))
+        except Exception as error:
+            raise HandlerFailed(index, error) from error
+    return kept
+
+
+def _draft(event: ActionEvent) -> Draft:
+    return Draft(
+        id=event.id,
+        actor=None if event.actor is None else canonical(event.actor),
+        verb=event.verb,
+        timestamp=event.at,
+        level=level_of(event.verb) if event.level is None else event.level,
+        targets=list(dict.fromkeys(map(canonical, event.targets))),
+        related=list(dict.fromkeys(map(canonical, event.related))),
+        data=event.data,
+        using=event.using,
+    )
+
+
+def _delay(event: ActionEvent) -> int:
+    return int(conf.GROUPING_DELAY) if event.grouping_delay is None else event.grouping_delay
+
+
+def _join(newer: Draft, mates: list[Draft], kept: list[Draft], delay: int) -> None:
+    for older in reversed(list(mates)):
+        if older.actor != newer.actor:
+            continue
+        if set(newer.targets) <= set(older.targets):
+            if _combines(newer, older):
+                older.absorb(newer)
+                return
+            if _combines(older, newer):
+                newer.absorb(older)
+                mates.remove(older)
+                kept.remove(older)
+                continue
+        if delay >= 0 and newer.verb == older.verb and handler_of(newer.verb).group(newer, older):
+            older.absorb(newer)
+            return
+    mates.append(newer)
+    kept.append(newer)
+
+
+def _combines(one: Draft, other: Draft) -> bool:
+    hook = handler_of(one.verb).combinator(other.verb)
+    return hook is not None and bool(hook(one, other))
+
+
+def write(drafts: Sequence[Draft], using: str) -> None:
+    """Insert the drafts and their objects: by COPY on PostgreSQL, in bulk elsewhere. Raises what the database raises."""
+    ordered = sorted(drafts, key=lambda draft: draft.id)
+    objects = [
+        (draft.id, role, ref.type, ref.id or "")
+        for draft in ordered
+        for role, refs in (("t", draft.targets), ("r", draft.related))
+        for ref in refs
+    ]
+    if connections[using].vendor == "postgresql":
+        _copy(Action, _ACTION_COLUMNS, [_action_row(draft) for draft in ordered], using)
+        _copy(ActionObject, _OBJECT_COLUMNS, objects, using)
+    else:
+        Action.objects.using(using).bulk_create([_action(draft) for draft in ordered], batch_size=100)
+        rows = [ActionObject(action_id=a, role=r, object_type=t, object_id=i) for a, r, t, i in objects]
+        ActionObject.objects.using(using).bulk_create(rows, batch_size=200)
+
+
+_ACTION_COLUMNS = ("id", "actor_type", "actor_id", "verb", "level", "data", "timestamp")
+_OBJECT_COLUMNS = ("action_id", "role", "object_type", "object_id")
+
+
+def _action_row(draft: Draft) -> tuple[object, ...]:
+    actor = draft.actor
+    who = ("", "") if actor is None else (actor.type, actor.id or "")
+    return (draft.id, *who, draft.verb, draft.level, json.dumps(draft.data), draft.timestamp)
+
+
+def _action(draft: Draft) -> Action:
+    actor_type, actor_id = ("", "") if draft.actor is None else (draft.actor.type, draft.actor.id or "")
+    return Action(
+        id=draft.id,
+        actor_type=actor_type,
+        actor_id=actor_id,
+        verb=draft.verb,
+        level=draft.level,
+        data=draft.data,
+        timestamp=draft.timestamp,
+    )
+
+
+def _copy(
+    model: type[Action] | type[ActionObject],
+    columns: Sequence[str],
+    rows: Sequence[tuple[object, ...]],
+    using: str,
+) -> None:
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    names = ", ".join(map(quote, columns))
+    with (
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.cursor.copy(f"COPY {quote(model._meta.db_table)} ({names}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)

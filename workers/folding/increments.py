@@ -1,0 +1,198 @@
+"""Folds increments into sums per row and field, and label hits into daily statistics.
+
+Sums commute; where a field stops at zero, the sum of a batch is applied before it is cut off. Custom operations run
+on locked rows, one event at a time, after the sums.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.db import DatabaseError, connections, router
+from django.utils import timezone
+
+from footfall.producers.messages import Increment, Ref
+from footfall.producers.reasons import Reason
+from footfall.producers.rules import Malformed
+from footfall.storage.datasets import TrackableData, clamps_at_zero, site
+from footfall.storage.models import Statistic
+from footfall.storage.upsert import add, add_down_to_zero, insert_missing, upsert
+from footfall.workers.folding.references import canonical, model_of
+
+RowKey = tuple[Any, ...]
+Dataset = type[TrackableData]
+
+
+class Call(NamedTuple):
+    """One event with a custom operation, to be called on its row."""
+
+    index: int
+    dataset: Dataset
+    key: RowKey
+    op: str
+    field: str
+    value: int
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a batch adds up to: per dataset, row and field; per label and day; and the operations to call."""
+
+    counters: dict[Dataset, dict[RowKey, dict[str, int]]] = field(default_factory=dict)
+    labels: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
+    calls: list[Call] = field(default_factory=list)
+
+
+class OperationFailed(Exception):
+    """A custom operation raised; ``index`` is its event's place among those folded."""
+
+    def __init__(self, index: int, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.index = index
+
+
+def check(event: Increment) -> tuple[Ref, ...]:
+    """What must exist for the event to count: its object, nothing for a label.
+
+    Raises Malformed for what the registry doesn't know.
+    """
+    if event.object is None:
+        if event.op != "incr":
+            raise Malformed(Reason.UNKNOWN_OPERATION, f"A label has no operation {event.op[:80]!r}.")
+        return ()
+    ref = canonical(event.object)
+    _check_counted(event.dataset or "", ref.type, event.field or "", event.op)
+    _check_value(_dataset(event.dataset or ""), event.field or "", event.value)
+    return (ref,)
+
+
+def alias_of(event: Increment) -> str | None:
+    """The database alias that the event is written on, None for a dataset that is not registered."""
+    dataset = site.by_label(event.dataset or "")
+    if event.label is not None:
+        return router.db_for_write(Statistic)
+    return None if dataset is None else router.db_for_write(dataset)
+
+
+def fold(events: Iterable[Increment]) -> Sums:
+    """Add up ``events``, which have passed `check`. Pure."""
+    sums = Sums()
+    for index, event in enumerate(events):
+        if event.label is not None:
+            label = event.label
+            sums.labels[(label.label, label.category, label.dom_id, _day(event))] += _signed(event)
+        else:
+            _fold_counter(sums, index, event)
+    return sums
+
+
+def _fold_counter(sums: Sums, index: int, event: Increment) -> None:
+    assert event.object is not None and event.field is not None  # check has seen to it
+    dataset = _dataset(event.dataset or "")
+    ref = canonical(event.object)
+    key = (ref.type, ref.id, *dataset.slot_of(event.at))
+    if event.op in ("incr", "decr"):
+        row = sums.counters.setdefault(dataset, {}).setdefault(key, {})
+        row[event.field] = row.get(event.field, 0) + _signed(event)
+    else:
+        sums.calls.append(Call(index, dataset, key, event.op, event.field, event.value))
+
+
+def write(sums: Sums, using: str) -> None:
+    """Apply ``sums``, table by table in one order. Raises OperationFailed for a custom operation that raises."""
+    for dataset, rows in sorted(sums.counters.items(), key=lambda item: item[0]._meta.label_lower):
+        _write_counters(dataset, rows, using)
+    label_rows = ((*key, count) for key, count in sums.labels.items())
+    upsert(Statistic, ("label", "category", "dom_id", "day"), {"counter": add}, label_rows, using)
+    for call in sorted(sums.calls, key=lambda call: (call.dataset._meta.label_lower, call.key, call.index)):
+        _call(call, using)
+
+
+def _write_counters(dataset: Dataset, rows: dict[RowKey, dict[str, int]], using: str) -> None:
+    names = sorted({name for row in rows.values() for name in row})
+    falling = {key for key, row in rows.items() if any(_stops(dataset, name, by) for name, by in row.items())}
+    rising = ((*key, *(row.get(name, 0) for name in names)) for key, row in rows.items() if key not in falling)
+    upsert(dataset, dataset.key_fields, dict.fromkeys(names, add), rising, using)
+    if falling:
+        insert_missing(dataset, dataset.key_fields, falling, using)
+        for key in sorted(falling):
+            _lower(dataset, key, rows[key], using)
+
+
+def _stops(dataset: Dataset, name: str, by: int) -> bool:
+    return by < 0 and clamps_at_zero(dataset._meta.get_field(name))
+
+
+def _lower(dataset: Dataset, key: RowKey, row: dict[str, int], using: str) -> None:
+    """Change one row in place: a falling positive counter can't pass through EXCLUDED, whose check it would break."""
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    parts = []
+    for name in row:
+        column = quote(dataset._meta.get_field(name).column)
+        assign = add_down_to_zero if clamps_at_zero(dataset._meta.get_field(name)) else add
+        parts.append((column, assign(connection, column, f"({int(row[name])})", dataset._meta.get_field(name))))
+    changes = ", ".join(f"{column} = {expression}" for column, expression in parts)
+    where = dict(zip(dataset.key_fields, key, strict=True))
+    pk = dataset._base_manager.using(using).filter(**where).values_list("pk", flat=True).get()
+    table = quote(dataset._meta.db_table)
+    pk_field: Any = dataset._meta.pk
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {table} SET {changes} WHERE {quote(pk_field.column)} = %s",
+            [pk_field.get_db_prep_save(pk, connection)],
+        )
+
+
+def _call(call: Call, using: str) -> None:
+    insert_missing(call.dataset, call.dataset.key_fields, [call.key], using)
+    where = dict(zip(call.dataset.key_fields, call.key, strict=True))
+    row = call.dataset._base_manager.using(using).select_for_update().get(**where)
+    try:
+        getattr(row, call.op)(call.field, call.value)
+    except DatabaseError:
+        raise  # it says itself whether to wait or whom to blame
+    except Exception as error:
+        raise OperationFailed(call.index, error) from error
+    row.save(using=using, update_fields=call.dataset.get_trackable_fields())
+
+
+def _signed(event: Increment) -> int:
+    return -event.value if event.op == "decr" else event.value
+
+
+def _day(event: Increment) -> Any:
+    return timezone.localtime(event.at, timezone.get_default_timezone()).date()
+
+
+def _dataset(label: str) -> Dataset:
+    dataset = site.by_label(label)
+    if dataset is None:
+        raise Malformed(Reason.UNKNOWN_DATASET, f"{label[:80]!r} is not a registered dataset.")
+    return dataset
+
+
+def _check_counted(label: str, object_type: str, name: str, op: str) -> None:
+    dataset = _dataset(label)
+    if dataset not in site.datasets_of(model_of(object_type)):
+        raise Malformed(Reason.UNKNOWN_DATASET, f"{label!r} does not count {object_type!r}.")
+    if name not in dataset.get_trackable_fields():
+        raise Malformed(Reason.UNKNOWN_FIELD, f"{dataset.__name__} has no counter field {name[:80]!r}.")
+    if not dataset.is_operation(op):
+        raise Malformed(Reason.UNKNOWN_OPERATION, f"{dataset.__name__} has no operation {op[:80]!r}.")
+
+
+@lru_cache(maxsize=256)
+def _range(dataset: Dataset, name: str) -> int:
+    internal = dataset._meta.get_field(name).get_internal_type()
+    # The widest range a backend gives this type: what PostgreSQL holds.
+    return {"Small": 2**15, "Big": 2**63}.get(next((p for p in ("Small", "Big") if p in internal), ""), 2**31) - 1
+
+
+def _check_value(dataset: Dataset, name: str, value: int) -> None:
+    if abs(value) > _range(dataset, name):
+        raise Malformed(Reason.BAD_NUMBER, f"{value} does not fit into {dataset.__name__}.{name}.")

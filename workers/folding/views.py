@@ -1,0 +1,46 @@
+"""Folds views into marks: the latest time per user and scope. The order of events doesn't matter, nor repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db.models import Q
+
+from footfall.producers.messages import Ref, View
+from footfall.storage.models import ViewMark
+from footfall.storage.upsert import latest, upsert
+from footfall.workers.folding.references import canonical, key_of
+
+MarkKey = tuple[Any, str, str]
+
+
+def check(event: View) -> tuple[Ref, ...]:
+    """What must exist for the event to mean something: the user, and the object seen. Raises Malformed."""
+    user = canonical(Ref(get_user_model()._meta.label_lower, event.user))
+    return (user,) if event.object is None else (user, canonical(event.object))
+
+
+def fold(events: Iterable[View]) -> dict[MarkKey, datetime]:
+    """The latest mark per (user key, object type, object id); pure."""
+    marks: dict[MarkKey, datetime] = {}
+    user_model = get_user_model()
+    for event in events:
+        ref = None if event.object is None else canonical(event.object)
+        key = (key_of(user_model, event.user), ref.type if ref else "", (ref.id or "") if ref else "")
+        if key not in marks or marks[key] < event.at:
+            marks[key] = event.at
+    return marks
+
+
+def write(marks: dict[MarkKey, datetime], using: str) -> None:
+    """Raise the stored marks; a raised wider mark deletes the narrower ones that are not newer than it."""
+    rows = ((*key, at) for key, at in marks.items())
+    upsert(ViewMark, ("user", "object_type", "object_id"), {"at": latest}, rows, using)
+    for (user, object_type, object_id), at in sorted(marks.items()):
+        if not object_id:
+            narrower = ViewMark.objects.using(using).filter(user_id=user, at__lte=at)
+            scope = Q(object_type=object_type) & ~Q(object_id="") if object_type else ~Q(object_type="")
+            narrower.filter(scope).delete()

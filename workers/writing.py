@@ -1,0 +1,123 @@
+"""Writes a batch of events, and finds the ones that the database, or a site's own code, refuses.
+
+All is tried under one savepoint; where that fails, each half under its own, down to the one bad event. The events of
+one unit of work stay together as long as possible, for they may be joined.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from django.db import connections, transaction
+
+from footfall.producers.messages import Action, Increment, View
+from footfall.producers.reasons import Reason
+from footfall.workers.failures import Blame, Fault, blame
+from footfall.workers.folding import actions, increments, views
+from footfall.workers.outcomes import APPLIED, Parcel, dead
+
+#: From this many events on, one and the same internal error in more than half of them is a fault of the code.
+LARGE_BATCH = 100
+
+Atom = list[Parcel]
+
+
+def write(parcels: Sequence[Parcel], using: str) -> None:
+    """Write ``parcels`` in the caller's transaction and give each its outcome.
+
+    Raises what is transient, and Fault when the code, not the data, is at fault: then the caller's transaction is
+    to be rolled back.
+    """
+    if parcels:
+        _Writer(using, len(parcels)).write(_atoms(parcels))
+
+
+def _atoms(parcels: Sequence[Parcel]) -> list[Atom]:
+    atoms: dict[object, Atom] = {}
+    for parcel in parcels:
+        unit = parcel.event.unit if isinstance(parcel.event, Action) else None
+        atoms.setdefault(parcel if unit is None else unit, []).append(parcel)
+    return list(atoms.values())
+
+
+class _Writer:
+    """One batch being written; it remembers how many events died of which internal error."""
+
+    def __init__(self, using: str, size: int) -> None:
+        self.using = using
+        self.size = size
+        self.internal: Counter[str] = Counter()
+
+    def write(self, atoms: list[Atom]) -> None:
+        parcels = [parcel for atom in atoms for parcel in atom]
+        try:
+            with transaction.atomic(using=self.using):
+                _fold_and_write(parcels, self.using)
+                _check_constraints(self.using)
+        except _Culprit as culprit:
+            culprit.parcel.outcome = dead(Reason.HANDLER_ERROR, str(culprit), "fold")
+            self._again([[p for p in atom if p is not culprit.parcel] for atom in atoms])
+        except Exception as error:
+            if blame(error) is Blame.TRANSIENT:
+                raise
+            self._halve(atoms, parcels, error)
+        else:
+            for parcel in parcels:
+                parcel.outcome = APPLIED
+
+    def _again(self, atoms: list[Atom]) -> None:
+        if left := [atom for atom in atoms if atom]:
+            self.write(left)
+
+    def _halve(self, atoms: list[Atom], parcels: list[Parcel], error: Exception) -> None:
+        if len(parcels) == 1:
+            self._bury(parcels[0], error)
+            return
+        if len(atoms) == 1:
+            atoms = [[parcel] for parcel in parcels]
+        middle = len(atoms) // 2
+        self.write(atoms[:middle])
+        self.write(atoms[middle:])
+
+    def _bury(self, parcel: Parcel, error: Exception) -> None:
+        if blame(error) is Blame.DATA:
+            parcel.outcome = dead(Reason.REFUSED, str(error), "write")
+            return
+        name = type(error).__name__
+        self.internal[name] += 1
+        if self.size >= LARGE_BATCH and self.internal[name] > self.size / 2:
+            raise Fault(f"More than half of {self.size} events fail with {name}: {error}") from error
+        parcel.outcome = dead(Reason.INTERNAL_ERROR, f"{name}: {error}", "write")
+
+
+class _Culprit(Exception):
+    """A site's code raised for this parcel."""
+
+    def __init__(self, parcel: Parcel, text: str) -> None:
+        super().__init__(text)
+        self.parcel = parcel
+
+
+def _fold_and_write(parcels: Sequence[Parcel], using: str) -> None:
+    """Fold and write all kinds, always in the same order of tables, so that concurrent batches can't deadlock."""
+    counted = [(p, p.event) for p in parcels if isinstance(p.event, Increment)]
+    acted = [(p, p.event) for p in parcels if isinstance(p.event, Action)]
+    marks = views.fold(p.event for p in parcels if isinstance(p.event, View))
+    try:
+        drafts = actions.fold(event for _, event in acted)
+    except actions.HandlerFailed as error:
+        raise _Culprit(acted[error.index][0], str(error)) from error
+    try:
+        increments.write(increments.fold(event for _, event in counted), using)
+    except increments.OperationFailed as error:
+        raise _Culprit(counted[error.index][0], str(error)) from error
+    views.write(marks, using)
+    actions.write(drafts, using)
+
+
+def _check_constraints(using: str) -> None:
+    # A deferred constraint would fail at the commit, when it is too late to tell whose fault it was. SQLite checks a
+    # whole table at a time and Footfall's own tables have no foreign keys there.
+    if connections[using].vendor == "postgresql":
+        connections[using].check_constraints()
