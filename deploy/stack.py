@@ -780,6 +780,20 @@ def _env(options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_with_stack(options: argparse.Namespace) -> int:
+    directory = Path(tempfile.mkdtemp(prefix="footfall-stack-"))
+    servers: list[Server] = [PostgreSQL(directory), RabbitMQ(directory)]
+    try:
+        for server in servers:
+            server.start()
+        values = environment(directory) | {"FOOTFALL_STACK_DIR": str(directory)}
+        return subprocess.run(options.command, env={**os.environ, **values}, check=False).returncode  # noqa: S603 - a developer names it
+    finally:
+        for server in servers:
+            server.remove()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def _install(options: argparse.Namespace) -> int:
     install(options.browser)
     return 0
@@ -807,6 +821,9 @@ def _parser() -> argparse.ArgumentParser:
     stop.add_argument("--remove", action="store_true", help="delete the data too")
     command("status", _status, "Say what runs; exit code 0 if everything that was started does.")
     command("env", _env, "Print shell exports: AMQP URLs, PG… variables, a Django DATABASES entry as JSON.")
+    runner = commands.add_parser("run", help="Run a command with both servers beside it, gone when it ends.")
+    runner.set_defaults(run=_run_with_stack)
+    runner.add_argument("command", nargs="+", metavar="-- COMMAND", help="what to run, with the variables of `env` set")
     installer = command("install", _install, "Install missing server packages with apt-get (root or sudo).")
     installer.add_argument("--browser", action="store_true", help="chromium and its driver too")
     return parser

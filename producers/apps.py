@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.core import checks
 
 
 class ProducersConfig(AppConfig):
@@ -6,3 +7,10 @@ class ProducersConfig(AppConfig):
     label = "footfall_producers"
     verbose_name = "Footfall producers"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from footfall.producers.checks import check_middleware, check_settings, check_spool
+
+        for check in (check_settings, check_middleware, check_spool):
+            checks.register(check)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 from django.contrib import admin
@@ -71,11 +72,7 @@ class TrackableData(models.Model):
     @classmethod
     def get_trackable_fields(cls) -> tuple[str, ...]:
         """The names of the counter fields: every integer field but the primary key."""
-        return tuple(
-            field.name
-            for field in cls._meta.concrete_fields
-            if isinstance(field, models.IntegerField) and not field.primary_key
-        )
+        return _counter_fields(cls)
 
     @classmethod
     def is_operation(cls, name: str) -> bool:
@@ -128,6 +125,12 @@ class TrackableTimeSeriesData(TrackableData):
         return (timezone.localtime(at, timezone.get_default_timezone()).date(),)
 
 
+@cache
+def _counter_fields(dataset: type[TrackableData]) -> tuple[str, ...]:
+    fields = dataset._meta.concrete_fields
+    return tuple(f.name for f in fields if isinstance(f, models.IntegerField) and not f.primary_key)
+
+
 def clamps_at_zero(field: models.Field[Any, Any]) -> bool:
     """Whether a counter field stops at zero: the positive integer fields do, the others are signed."""
     return isinstance(field, models.fields.PositiveIntegerRelDbTypeMixin)
@@ -139,6 +142,7 @@ class TrackableRegistry:
     def __init__(self) -> None:
         self._datasets: dict[type[models.Model], list[type[TrackableData]]] = {}
         self._by_label: dict[str, type[TrackableData]] = {}
+        self.revision = 0  # rises with each change, so that what was looked up can be remembered
 
     def register(
         self,
@@ -158,6 +162,7 @@ class TrackableRegistry:
                 raise AlreadyRegistered(f"{trackable_cls.__name__} is registered for {model.__name__} already.")
             datasets.append(trackable_cls)
         self._by_label[trackable_cls._meta.label_lower] = trackable_cls
+        self.revision += 1
         if admin_cls is not None and not admin.site.is_registered(trackable_cls):
             admin.site.register(trackable_cls, admin_cls)
 
@@ -168,6 +173,7 @@ class TrackableRegistry:
                 raise NotRegistered(f"{model.__name__} has no dataset.")
         kept = {dataset for datasets in self._datasets.values() for dataset in datasets}
         self._by_label = {dataset._meta.label_lower: dataset for dataset in kept}
+        self.revision += 1
 
     def get_parent(self, trackable_cls: type[TrackableData]) -> type[models.Model]:
         """The (first) model that ``trackable_cls`` counts. Raises NotRegistered."""

@@ -20,6 +20,7 @@ def screen(parcels: Iterable[Parcel]) -> None:
     Reads the database (the spiders once in a while; one query per model and 500 objects), writes nothing.
     """
     wanted: dict[Parcel, tuple[Ref, ...]] = {}
+    verdicts: dict[str | None, Outcome | None] = {None: None}  # no user agent: not from a request, always kept
     for parcel in undecided(parcels):
         assert parcel.event is not None  # a parcel without an event is dead from the start
         try:
@@ -27,7 +28,10 @@ def screen(parcels: Iterable[Parcel]) -> None:
         except Malformed as error:
             parcel.outcome = dead(error.reason, str(error), "fold")
             continue
-        parcel.outcome = _spider(parcel.event)
+        user_agent = parcel.event.user_agent
+        if user_agent not in verdicts:
+            verdicts[user_agent] = _verdict(user_agent or "")
+        parcel.outcome = verdicts[user_agent]
     open_ones = {parcel: refs for parcel, refs in wanted.items() if parcel.outcome is None}
     gone = missing({ref for refs in open_ones.values() for ref in refs})
     for parcel, refs in open_ones.items():
@@ -46,10 +50,10 @@ def check(event: Event) -> tuple[Ref, ...]:
             return actions.check(event)
 
 
-def _spider(event: Event) -> Outcome | None:
-    if event.user_agent is None or not conf.FILTER_SPIDERS:
+def _verdict(user_agent: str) -> Outcome | None:
+    if not conf.FILTER_SPIDERS:
         return None
-    if not event.user_agent.strip():
+    if not user_agent.strip():
         return filtered(Reason.NO_USER_AGENT, "(none)") if conf.MISSING_USER_AGENT == "filter" else None
-    spider = which_spider(event.user_agent)
+    spider = which_spider(user_agent)
     return None if spider is None else filtered(Reason.SPIDER, spider)

@@ -1,8 +1,24 @@
 """Settings of the site that the tests run: a newsroom with integer, UUID and string primary keys."""
 
+import atexit
+import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+
+def _scratch_directory() -> Path:
+    """A directory for what the tests write, gone with the process that made it; a child process is told of it."""
+    if "FOOTFALL_SCRATCH" in os.environ:
+        return Path(os.environ["FOOTFALL_SCRATCH"])
+    path = Path(tempfile.mkdtemp(prefix="footfall-tests-"))
+    owner = os.getpid()
+    atexit.register(lambda: shutil.rmtree(path, ignore_errors=True) if os.getpid() == owner else None)
+    return path
+
+
+SCRATCH = _scratch_directory()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = "only for tests"
@@ -48,4 +64,4 @@ TEMPLATES = [
 ]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-FOOTFALL: dict[str, Any] = {"SPOOL_DIR": tempfile.mkdtemp(prefix="footfall-tests-")}
+FOOTFALL: dict[str, Any] = {"SPOOL_DIR": os.environ.get("FOOTFALL_SPOOL_DIR", str(SCRATCH / "spool"))}

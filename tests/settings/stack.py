@@ -5,6 +5,8 @@ import os
 from settings.base import *  # noqa: F403 - a settings module takes over all of its base
 from settings.base import FOOTFALL
 
+AMQP_URL = os.environ.get("FOOTFALL_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
+
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -19,12 +21,11 @@ DATABASES = {
 FOOTFALL = {
     **FOOTFALL,
     "TRANSPORT": "rabbitmq",
-    "SHIPPER": os.environ.get("FOOTFALL_SHIPPER", "thread"),
-    "BROKER_URL": os.environ.get("FOOTFALL_AMQP_URL"),
-    "SPOOL_DIR": os.environ.get("FOOTFALL_SPOOL_DIR", FOOTFALL["SPOOL_DIR"]),
+    "SHIPPER": os.environ.get("FOOTFALL_SHIPPER", "daemon"),
+    "BROKER_URL": AMQP_URL,
 }
 DRAMATIQ_BROKER = {
     "BROKER": "footfall.workers.broker.FootfallBroker",
-    "OPTIONS": {"url": os.environ.get("FOOTFALL_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")},
+    "OPTIONS": {"url": AMQP_URL},
     "MIDDLEWARE": ["django_dramatiq.middleware.DbConnectionsMiddleware", "dramatiq.middleware.Retries"],
 }

@@ -65,8 +65,9 @@ def check(event: Increment) -> tuple[Ref, ...]:
             raise Malformed(Reason.UNKNOWN_OPERATION, f"A label has no operation {event.op[:80]!r}.")
         return ()
     ref = canonical(event.object)
-    _check_counted(event.dataset or "", ref.type, event.field or "", event.op)
-    _check_value(_dataset(event.dataset or ""), event.field or "", event.value)
+    limit = _limit(site.revision, event.dataset or "", ref.type, event.field or "", event.op)
+    if abs(event.value) > limit:
+        raise Malformed(Reason.BAD_NUMBER, f"{event.value} does not fit into {event.dataset}.{event.field}.")
     return (ref,)
 
 
@@ -176,7 +177,9 @@ def _dataset(label: str) -> Dataset:
     return dataset
 
 
-def _check_counted(label: str, object_type: str, name: str, op: str) -> None:
+@lru_cache(maxsize=4096)
+def _limit(revision: int, label: str, object_type: str, name: str, op: str) -> int:
+    """The greatest amount that a message may name for a counter; what the registry doesn't know raises Malformed."""
     dataset = _dataset(label)
     if dataset not in site.datasets_of(model_of(object_type)):
         raise Malformed(Reason.UNKNOWN_DATASET, f"{label!r} does not count {object_type!r}.")
@@ -184,15 +187,10 @@ def _check_counted(label: str, object_type: str, name: str, op: str) -> None:
         raise Malformed(Reason.UNKNOWN_FIELD, f"{dataset.__name__} has no counter field {name[:80]!r}.")
     if not dataset.is_operation(op):
         raise Malformed(Reason.UNKNOWN_OPERATION, f"{dataset.__name__} has no operation {op[:80]!r}.")
+    return _greatest(dataset._meta.get_field(name).get_internal_type())
 
 
-@lru_cache(maxsize=256)
-def _range(dataset: Dataset, name: str) -> int:
-    internal = dataset._meta.get_field(name).get_internal_type()
-    # The widest range a backend gives this type: what PostgreSQL holds.
-    return {"Small": 2**15, "Big": 2**63}.get(next((p for p in ("Small", "Big") if p in internal), ""), 2**31) - 1
-
-
-def _check_value(dataset: Dataset, name: str, value: int) -> None:
-    if abs(value) > _range(dataset, name):
-        raise Malformed(Reason.BAD_NUMBER, f"{value} does not fit into {dataset.__name__}.{name}.")
+def _greatest(internal_type: str) -> int:
+    """The greatest number that a column of this type holds on PostgreSQL, whichever database is in use."""
+    bits = 15 if "Small" in internal_type else 63 if "Big" in internal_type else 31
+    return 2**bits - 1

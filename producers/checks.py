@@ -1,0 +1,121 @@
+"""System checks of what a publishing process needs: settings, middleware and the spool. None touches the network."""
+
+import difflib
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
+
+from footfall.producers.settings import DEFAULTS, conf
+
+MIDDLEWARE = "footfall.producers.middleware.ScopeMiddleware"
+
+#: Settings with few values, and those values.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "TRANSPORT": ("rabbitmq", "embedded", "immediate"),
+    "SHIPPER": ("thread", "daemon"),
+    "MISSING_USER_AGENT": ("filter", "keep"),
+}
+
+#: File systems on which appends and locks of several processes can't be relied on.
+NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "ceph", "9p", "lustre")
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Unknown keys of FOOTFALL (with the near one) and values that can't be."""
+    given = getattr(django_settings, "FOOTFALL", {})
+    if not isinstance(given, dict):
+        return [Error("FOOTFALL is not a dict.", id="footfall.producers.E001")]
+    unknown = [_unknown(name) for name in given if name not in DEFAULTS]
+    wrong = [_wrong_type(name, value) for name, value in given.items() if _has_wrong_type(name, value)]
+    bad = [_bad_choice(name, getattr(conf, name)) for name in CHOICES if getattr(conf, name) not in CHOICES[name]]
+    return [*unknown, *wrong, *bad]
+
+
+def _unknown(name: str) -> CheckMessage:
+    near = difflib.get_close_matches(str(name).upper(), DEFAULTS, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"The keys are {', '.join(sorted(DEFAULTS))}."
+    return Error(f"FOOTFALL has an unknown key {name!r}.", hint=hint, id="footfall.producers.E002")
+
+
+def _has_wrong_type(name: str, value: Any) -> bool:
+    default = DEFAULTS.get(name)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return default is not None and type(value) is not type(default)
+    return isinstance(default, int) and not isinstance(value, int)
+
+
+def _wrong_type(name: str, value: Any) -> CheckMessage:
+    wanted = type(DEFAULTS[name]).__name__
+    return Error(f"FOOTFALL[{name!r}] is {value!r}, which is not of type {wanted}.", id="footfall.producers.E003")
+
+
+def _bad_choice(name: str, value: Any) -> CheckMessage:
+    choices = ", ".join(map(repr, CHOICES[name]))
+    return Error(f"FOOTFALL[{name!r}] is {value!r}.", hint=f"It is one of {choices}.", id="footfall.producers.E004")
+
+
+def check_middleware(**_: Any) -> list[CheckMessage]:
+    """ScopeMiddleware is there, once, and ahead of what may publish."""
+    names: Sequence[str] = django_settings.MIDDLEWARE or ()
+    if MIDDLEWARE not in names:
+        text = "ScopeMiddleware is not in MIDDLEWARE: each publish of a request is written on its own, without its user agent."
+        return [Warning(text, hint=f"Put {MIDDLEWARE!r} first.", id="footfall.producers.W001")]
+    ahead = [name for name in names[: names.index(MIDDLEWARE)] if not name.startswith(_MAY_STAND_AHEAD)]
+    if not ahead:
+        return []
+    text = f"ScopeMiddleware stands behind {ahead[0]!r}: what that publishes is outside of the request's scope."
+    return [Warning(text, hint=f"Put {MIDDLEWARE!r} first.", id="footfall.producers.W002")]
+
+
+# They answer or rewrite a request before any view, and publish nothing.
+_MAY_STAND_AHEAD = (
+    "django.middleware.security.",
+    "django.middleware.gzip.",
+    "whitenoise.",
+    "corsheaders.",
+)
+
+
+def check_spool(**_: Any) -> list[CheckMessage]:
+    """The spool's directory can be written, is nobody else's, and lies on a disk of this host."""
+    if conf.TRANSPORT == "immediate" or not conf.ENABLED:
+        return []
+    try:
+        directory = conf.spool_dir
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint='Set FOOTFALL["SPOOL_DIR"].', id="footfall.producers.E005")]
+    place = _nearest(directory)
+    messages: list[CheckMessage] = []
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        text = f"The spool {directory} can't be written: {place} is not a directory that this user may write."
+        messages.append(Error(text, hint="Every web and worker user needs it.", id="footfall.producers.E006"))
+    kind = file_system_of(place)
+    if kind in NETWORK_FILE_SYSTEMS:
+        text = f"The spool {directory} lies on a network file system ({kind})."
+        messages.append(Error(text, hint="Use a disk of the host's own.", id="footfall.producers.E007"))
+    if directory.is_dir() and directory.stat().st_mode & stat.S_IWOTH:
+        text = f"Everybody on this host may write into the spool {directory}."
+        messages.append(Warning(text, hint="chmod o-w", id="footfall.producers.W003"))
+    return messages
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself, or the nearest of its parents that exists."""
+    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+
+
+def file_system_of(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
+    """The type of the file system that holds ``path``, as the kernel names it; None where it doesn't say."""
+    try:
+        lines = mounts.read_text().splitlines()
+    except OSError:
+        return None
+    points = [(fields[1].replace("\\040", " "), fields[2]) for fields in map(str.split, lines)]
+    holding = [(point, kind) for point, kind in points if path.resolve().is_relative_to(point)]
+    return max(holding, key=lambda pair: len(pair[0]), default=("", None))[1]
