@@ -1,5 +1,7 @@
 """Models of every kind of primary key, and the datasets that count them."""
 
+import os
+import signal
 import uuid
 
 from django.db import models
@@ -47,6 +49,11 @@ class ArticleTotals(TrackableData):
     def record_peak(self, field: str, value: int) -> None:
         """Keep the highest value seen."""
         setattr(self, field, max(getattr(self, field), value))
+
+    @operation
+    def kill_worker(self, field: str, value: int) -> None:
+        """Take the whole process down, as a fault in a native library would."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     @operation
     def explode(self, field: str, value: int) -> None:

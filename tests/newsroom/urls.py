@@ -1,4 +1,6 @@
 from django.contrib import admin
 from django.urls import path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from newsroom.views import read_article
+
+urlpatterns = [path("admin/", admin.site.urls), path("articles/<int:pk>/", read_article)]
