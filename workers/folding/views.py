@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db.models import Q
 
 from footfall.producers.messages import Ref, View
-from footfall.storage.models import ViewMark
-from footfall.storage.upsert import latest, upsert
+from footfall.storage.marks import MarkKey, raise_marks
 from footfall.workers.folding.references import canonical, key_of
-
-MarkKey = tuple[Any, str, str]
 
 
 def check(event: View) -> tuple[Ref, ...]:
@@ -36,11 +31,5 @@ def fold(events: Iterable[View]) -> dict[MarkKey, datetime]:
 
 
 def write(marks: dict[MarkKey, datetime], using: str) -> None:
-    """Raise the stored marks; a raised wider mark deletes the narrower ones that are not newer than it."""
-    rows = ((*key, at) for key, at in marks.items())
-    upsert(ViewMark, ("user", "object_type", "object_id"), {"at": latest}, rows, using)
-    for (user, object_type, object_id), at in sorted(marks.items()):
-        if not object_id:
-            narrower = ViewMark.objects.using(using).filter(user_id=user, at__lte=at)
-            scope = Q(object_type=object_type) & ~Q(object_id="") if object_type else ~Q(object_type="")
-            narrower.filter(scope).delete()
+    """Raise the stored marks."""
+    raise_marks(marks, using)
