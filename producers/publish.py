@@ -17,6 +17,7 @@ from django.conf import settings as django_settings
 from django.db import DEFAULT_DB_ALIAS, connections, models, router
 from django.http import HttpRequest
 from django.utils import timezone, translation
+from django.utils.functional import Promise
 
 from footfall.producers import messages, rules
 from footfall.producers.messages import (
@@ -265,12 +266,16 @@ def _user_agent(request: HttpRequest | None) -> str | None:
 
 
 def _verb(verb: Any) -> str:
-    with translation.override(None):
-        text = str(verb)
+    text = _untranslated(verb) if isinstance(verb, Promise) else str(verb)
     if len(text) > 255:
         raise ValueError("A verb has at most 255 characters.")
     rules.check_verb(text)
     return text
+
+
+def _untranslated(verb: Promise) -> str:
+    with translation.override(None):
+        return str(verb)
 
 
 def _whole(value: Any) -> int:
