@@ -9,13 +9,13 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from django.utils.functional import Promise
 from msgspec import Meta, Raw, Struct
 
-VERSION = 1
+VERSION: Final = 1
 
 #: Before this no event can have happened: an older time is a unit mistake (seconds for milliseconds, a zero).
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
