@@ -139,7 +139,7 @@ def _parse(raw: bytes, error: Exception) -> Any:
 def decode_event(raw: bytes) -> Event:
     """One event. Raises Malformed with the reason."""
     try:
-        event = _events.decode(raw)
+        event: Event = _events.decode(raw)
     except _UNDECODABLE as error:
         raise _diagnosis(raw, error) from None
     if b"\\u0000" in raw:

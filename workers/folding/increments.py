@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from django.db import DatabaseError, connections, router
+from django.db import DatabaseError, connections, models, router
 from django.utils import timezone
 
 from footfall.producers.messages import Increment, Ref
@@ -28,9 +28,9 @@ Dataset = type[TrackableData]
 
 
 class Call(NamedTuple):
-    """One event with a custom operation, to be called on its row."""
+    """One event with a custom operation, to be called on its row; ``place`` is the event's among those folded."""
 
-    index: int
+    place: int
     dataset: Dataset
     key: RowKey
     op: str
@@ -109,7 +109,7 @@ def write(sums: Sums, using: str) -> None:
         _write_counters(dataset, rows, using)
     label_rows = ((*key, count) for key, count in sums.labels.items())
     upsert(Statistic, ("label", "category", "dom_id", "day"), {"counter": add}, label_rows, using)
-    for call in sorted(sums.calls, key=lambda call: (call.dataset._meta.label_lower, call.key, call.index)):
+    for call in sorted(sums.calls, key=lambda call: (call.dataset._meta.label_lower, call.key, call.place)):
         _call(call, using)
 
 
@@ -125,28 +125,28 @@ def _write_counters(dataset: Dataset, rows: dict[RowKey, dict[str, int]], using:
 
 
 def _stops(dataset: Dataset, name: str, by: int) -> bool:
-    return by < 0 and clamps_at_zero(dataset._meta.get_field(name))
+    return by < 0 and clamps_at_zero(_field(dataset, name))
+
+
+def _field(dataset: Dataset, name: str) -> models.Field[Any, Any]:
+    return cast("models.Field[Any, Any]", dataset._meta.get_field(name))
 
 
 def _lower(dataset: Dataset, key: RowKey, row: dict[str, int], using: str) -> None:
     """Change one row in place: a falling positive counter can't pass through EXCLUDED, whose check it would break."""
     connection = connections[using]
     quote = connection.ops.quote_name
-    parts = []
-    for name in row:
-        column = quote(dataset._meta.get_field(name).column)
-        assign = add_down_to_zero if clamps_at_zero(dataset._meta.get_field(name)) else add
-        parts.append((column, assign(connection, column, f"({int(row[name])})", dataset._meta.get_field(name))))
-    changes = ", ".join(f"{column} = {expression}" for column, expression in parts)
-    where = dict(zip(dataset.key_fields, key, strict=True))
-    pk = dataset._base_manager.using(using).filter(**where).values_list("pk", flat=True).get()
-    table = quote(dataset._meta.db_table)
-    pk_field: Any = dataset._meta.pk
+    changes = []
+    for name, by in row.items():
+        field = _field(dataset, name)
+        column = quote(field.column)
+        assign = add_down_to_zero if clamps_at_zero(field) else add
+        changes.append(f"{column} = {assign(connection, column, f'({int(by)})', field)}")
+    keys = [_field(dataset, name) for name in dataset.key_fields]
+    where = " AND ".join(f"{quote(field.column)} = %s" for field in keys)
+    values = [field.get_db_prep_save(value, connection) for field, value in zip(keys, key, strict=True)]
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET {changes} WHERE {quote(pk_field.column)} = %s",
-            [pk_field.get_db_prep_save(pk, connection)],
-        )
+        cursor.execute(f"UPDATE {quote(dataset._meta.db_table)} SET {', '.join(changes)} WHERE {where}", values)
 
 
 def _call(call: Call, using: str) -> None:
@@ -158,7 +158,7 @@ def _call(call: Call, using: str) -> None:
     except DatabaseError:
         raise  # it says itself whether to wait or whom to blame
     except Exception as error:
-        raise OperationFailed(call.index, error) from error
+        raise OperationFailed(call.place, error) from error
     row.save(using=using, update_fields=call.dataset.get_trackable_fields())
 
 
@@ -193,4 +193,4 @@ def _limit(revision: int, label: str, object_type: str, name: str, op: str) -> i
 def _greatest(internal_type: str) -> int:
     """The greatest number that a column of this type holds on PostgreSQL, whichever database is in use."""
     bits = 15 if "Small" in internal_type else 63 if "Big" in internal_type else 31
-    return 2**bits - 1
+    return (1 << bits) - 1

@@ -1,0 +1,118 @@
+"""Fills the demo site with articles and visitors."""
+
+import os
+import random
+import secrets
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import transaction
+from django.utils import timezone
+from django.utils.text import slugify
+
+from articles.models import Article, Section
+
+STAFF_NAME = "editor"
+
+SUBJECTS = {
+    Section.CITY: [
+        "The old harbour",
+        "The night tram",
+        "The market hall",
+        "The botanical garden",
+        "The public library",
+    ],
+    Section.CULTURE: ["The open-air cinema", "The puppet theatre", "The brass band", "The poster museum", "The choir"],
+    Section.SCIENCE: ["The weather station", "The bee census", "The tide model", "The seed bank", "The telescope"],
+    Section.SPORT: [
+        "The rowing club",
+        "The chess league",
+        "The winter marathon",
+        "The bowling team",
+        "The climbing hall",
+    ],
+}
+HAPPENINGS = [
+    "opens its doors again",
+    "asks for volunteers",
+    "moves to the other bank of the river",
+    "celebrates an anniversary",
+    "publishes its figures",
+    "stays open all night",
+]
+SENTENCES = [
+    "Nobody had expected so many people on the first day.",
+    "The plans had been lying in a drawer for years.",
+    "A second room will be ready in the autumn.",
+    "Admission is free on the first Sunday of the month.",
+    "The neighbours have been patient, and there is cake for them.",
+    "What happens after that depends on the weather.",
+    "The figures are in the appendix, as they always are.",
+    "Children are welcome, and so are dogs on a lead.",
+    "It took three attempts, and the third one held.",
+    "More about it in the next issue.",
+]
+
+
+class Command(BaseCommand):
+    help = "Makes articles and visitors. Run again, it adds what is missing and sets the passwords anew."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--users", type=int, default=60, help="how many visitors (default 60)")
+        parser.add_argument("--articles", type=int, default=60, help="how many articles (default 60)")
+        parser.epilog = (
+            "Passwords are taken from FOOTFALL_DEMO_PASSWORD (all visitors) and FOOTFALL_DEMO_STAFF_PASSWORD "
+            f"({STAFF_NAME}), and are made up and printed where those are not set."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        visitors = [f"visitor-{number:02}" for number in range(1, options["users"] + 1)]
+        with transaction.atomic():
+            _make_users(visitors, self._password("FOOTFALL_DEMO_PASSWORD", "visitor-…"))
+            _make_users([STAFF_NAME], self._password("FOOTFALL_DEMO_STAFF_PASSWORD", STAFF_NAME), is_staff=True)
+            _make_articles(options["articles"])
+        self.stdout.write(f"{len(visitors)} visitors, {Article.objects.count()} articles")
+
+    def _password(self, variable: str, whose: str) -> str:
+        given = os.environ.get(variable)
+        if given:
+            return given
+        made_up = secrets.token_urlsafe(9)
+        self.stdout.write(f"password of {whose}: {made_up}")
+        return made_up
+
+
+def _make_users(names: list[str], password: str, *, is_staff: bool = False) -> None:
+    hashed = make_password(password)
+    users = [User(username=name, password=hashed, is_staff=is_staff, is_superuser=is_staff) for name in names]
+    User.objects.bulk_create(
+        users,
+        update_conflicts=True,
+        unique_fields=["username"],
+        update_fields=["password", "is_staff", "is_superuser"],
+    )
+
+
+def _make_articles(count: int) -> None:
+    now = timezone.now()
+    articles = [_article(number, now - timedelta(hours=number)) for number in range(1, count + 1)]
+    Article.objects.bulk_create(articles, ignore_conflicts=True, unique_fields=["slug"])
+
+
+def _article(number: int, published: datetime) -> Article:
+    # Seeded by its number, so that a second run makes the same article and finds that it is there.
+    chance = random.Random(number)  # noqa: S311 - which words, not which secrets
+    section = list(Section)[number % len(Section)]
+    title = f"{SUBJECTS[section][number // 4 % 5]} {HAPPENINGS[number // 20 % 6]}"
+    paragraphs = [" ".join(chance.sample(SENTENCES, 5)) for _ in range(4)]
+    return Article(
+        slug=f"{slugify(title)}-{number}",
+        title=title,
+        section=section,
+        summary=chance.choice(SENTENCES),
+        body="\n\n".join(paragraphs),
+        published=published,
+    )

@@ -1,0 +1,11 @@
+"""How gunicorn serves the demo site; what an older gunicorn doesn't know of this, it leaves out."""
+
+wsgi_app = "newsstand.wsgi:application"
+workers = 2
+worker_class = "gthread"
+threads = 4
+# Seconds. Longer than any visitor thinks, so that no connection is closed under a request.
+keepalive = 60
+loglevel = "warning"
+# It would be made in the home directory.
+control_socket_disable = True

@@ -1,0 +1,279 @@
+"""The visitors' log: what they did, how the site answered, and what the database must therefore hold.
+
+This file knows what each page publishes. It asks no database and no code of Footfall's, so that the two can be held
+against each other.
+
+A request that was answered with success is *certain*: all that its view publishes must be applied, once. One that was
+refused (4xx) published nothing. Of any other (no answer, or a server error) nobody knows, and it widens the bounds.
+"""
+
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, tzinfo
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+UTC = ZoneInfo("UTC")
+
+
+class Doing(StrEnum):
+    """What a request was for."""
+
+    READ = "read"  # an article
+    COMMENT = "comment"
+    LIKE = "like"
+    UNLIKE = "unlike"
+    SEE_ALL = "see_all"  # "mark all as seen"
+    OTHER = "other"  # a page that publishes nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request. ``user_agent`` is "" where the header was left out, ``status`` 0 where there was no answer."""
+
+    doing: Doing
+    user: str | None
+    user_agent: str
+    sent: float
+    answered: float
+    status: int
+    article: int | None = None
+    came_from: str | None = None
+    ticket: str | None = None
+
+    @property
+    def is_certain(self) -> bool:
+        """The view has returned, and what it published was accepted."""
+        return 200 <= self.status < 400
+
+    @property
+    def is_refused(self) -> bool:
+        """The site refused the request before it published anything."""
+        return 400 <= self.status < 500
+
+
+@dataclass(slots=True)
+class Bounds:
+    """A number that is known exactly, or known to lie between two others, both included."""
+
+    low: int = 0
+    high: int = 0
+
+    def add(self, amount: int, *, certain: bool = True) -> None:
+        """Add ``amount`` for sure, or perhaps."""
+        if certain or amount < 0:
+            self.low += amount
+        if certain or amount > 0:
+            self.high += amount
+
+    def __contains__(self, number: int) -> bool:
+        return self.low <= number <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:,}" if self.low == self.high else f"{self.low:,} to {self.high:,}"
+
+
+def total(bounds: Iterable[Bounds]) -> Bounds:
+    """The sum of some bounds."""
+    result = Bounds()
+    for one in bounds:
+        result.low += one.low
+        result.high += one.high
+    return result
+
+
+class Cell(NamedTuple):
+    """One counter: a dataset, an article, a field, and a day where the dataset has days."""
+
+    dataset: str
+    article: int
+    field: str
+    day: date | None
+
+
+class LabelCell(NamedTuple):
+    """One label's statistic of one day."""
+
+    label: str
+    category: str
+    dom_id: str
+    day: date
+
+
+class Mark(NamedTuple):
+    """A user has seen an article, or (None) all of them."""
+
+    user: str
+    article: int | None
+
+
+class Deed(NamedTuple):
+    """An action that must stand in the database, or (not ``certain``) may."""
+
+    verb: str
+    user: str
+    article: int
+    certain: bool
+
+
+def _bounds() -> defaultdict[str, Bounds]:
+    return defaultdict(Bounds)
+
+
+@dataclass(slots=True)
+class Expected:
+    """What the database must hold. ``applied`` and ``filtered`` count events by kind, ``spiders`` by their spider."""
+
+    applied: defaultdict[str, Bounds] = field(default_factory=_bounds)
+    filtered: defaultdict[str, Bounds] = field(default_factory=_bounds)
+    spiders: defaultdict[str, Bounds] = field(default_factory=_bounds)
+    marks: set[Mark] = field(default_factory=set)
+    possible_marks: set[Mark] = field(default_factory=set)
+    counters: defaultdict[Cell, Bounds] = field(default_factory=lambda: defaultdict(Bounds))
+    labels: defaultdict[LabelCell, Bounds] = field(default_factory=lambda: defaultdict(Bounds))
+    deeds: dict[str, Deed] = field(default_factory=dict)
+
+
+#: Says why the worker leaves out a user agent: the spider's name; None for one that it keeps.
+FilteredAs = Callable[[str], str | None]
+
+
+class Log:
+    """Every request of some visitors. Threads may share it."""
+
+    def __init__(self, visits: Iterable[Visit] = ()) -> None:
+        self._visits = list(visits)
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Visit]:
+        return iter(list(self._visits))
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def __add__(self, other: "Log") -> "Log":
+        return Log([*self, *other])
+
+    def add(self, visit: Visit) -> None:
+        """Write one request down."""
+        with self._lock:
+            self._visits.append(visit)
+
+    @property
+    def answered(self) -> int:
+        """How many requests were answered with success."""
+        return sum(visit.is_certain for visit in self)
+
+    @property
+    def refused(self) -> int:
+        """How many requests were refused: with visitors who behave, none."""
+        return sum(visit.is_refused for visit in self)
+
+    @property
+    def unknown(self) -> int:
+        """How many requests may or may not have published what they were to."""
+        return len(self) - self.answered - self.refused
+
+    def write(self, path: Path) -> None:
+        """Save the log as JSON lines."""
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(visit)) + "\n" for visit in self)
+
+    @classmethod
+    def read(cls, path: Path) -> "Log":
+        """Load what `write` saved."""
+        with path.open(encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+        return cls(Visit(**row | {"doing": Doing(row["doing"])}) for row in rows)
+
+    def expected(self, filtered_as: FilteredAs, zone: tzinfo = UTC) -> Expected:
+        """What the database must hold after this log, days being those of ``zone``."""
+        expected = Expected()
+        # A user's requests come one after the other, so that their order says which mark is the later one.
+        for visit in sorted(self, key=lambda visit: visit.sent):
+            if not visit.is_refused:
+                _expect(visit, expected, filtered_as(visit.user_agent), _days(visit, zone))
+        return expected
+
+
+def _days(visit: Visit, zone: tzinfo) -> list[date]:
+    """The day of the visit, or both where midnight came while it was answered."""
+    return sorted({datetime.fromtimestamp(moment, zone).date() for moment in (visit.sent, visit.answered)})
+
+
+def _expect(visit: Visit, expected: Expected, spider: str | None, days: list[date]) -> None:
+    match visit.doing:
+        case Doing.READ:
+            _expect_view(visit, expected, spider)
+            _expect_count(visit, expected, spider, days, "views")
+            _expect_labels(visit, expected, spider, days)
+        case Doing.COMMENT:
+            _expect_action(visit, expected, "commented")
+            _expect_count(visit, expected, spider, days, "comments")
+        case Doing.LIKE:
+            _expect_action(visit, expected, "liked")
+            _expect_likes(visit, expected, spider, 1)
+        case Doing.UNLIKE:
+            _expect_likes(visit, expected, spider, -1)
+        case Doing.SEE_ALL:
+            _expect_view(visit, expected, spider)
+
+
+def _expect_view(visit: Visit, expected: Expected, spider: str | None) -> None:
+    if visit.user is None or not _expect_event(visit, expected, spider, "view"):
+        return
+    mark = Mark(visit.user, visit.article)
+    expected.possible_marks.add(mark)
+    if mark.article is None:
+        # A wider mark deletes the narrower ones before it. Those may still be there: nobody would notice.
+        expected.marks -= {one for one in expected.marks if one.user == mark.user and one.article is not None}
+    if visit.is_certain:
+        expected.marks.add(mark)
+
+
+def _expect_count(visit: Visit, expected: Expected, spider: str | None, days: list[date], name: str) -> None:
+    assert visit.article is not None
+    if _expect_event(visit, expected, spider, "increment"):
+        for day in days:
+            cell = Cell("articledaily", visit.article, name, day)
+            expected.counters[cell].add(1, certain=visit.is_certain and len(days) == 1)
+    if _expect_event(visit, expected, spider, "increment"):
+        expected.counters[Cell("articletotals", visit.article, name, None)].add(1, certain=visit.is_certain)
+
+
+def _expect_likes(visit: Visit, expected: Expected, spider: str | None, by: int) -> None:
+    assert visit.article is not None
+    if _expect_event(visit, expected, spider, "increment"):
+        expected.counters[Cell("articletotals", visit.article, "likes", None)].add(by, certain=visit.is_certain)
+
+
+def _expect_labels(visit: Visit, expected: Expected, spider: str | None, days: list[date]) -> None:
+    if visit.came_from is None:
+        return
+    name = f"article-{visit.article}"
+    for label in ((name, visit.came_from, name), (visit.came_from, "page", "None")):
+        if _expect_event(visit, expected, spider, "increment"):
+            for day in days:
+                certain = visit.is_certain and len(days) == 1
+                expected.labels[LabelCell(*label, day)].add(1, certain=certain)
+
+
+def _expect_action(visit: Visit, expected: Expected, verb: str) -> None:
+    assert visit.ticket is not None and visit.user is not None and visit.article is not None
+    # The site publishes its actions without the request: whoever is signed in is taken for a person.
+    _expect_event(visit, expected, None, "action")
+    expected.deeds[visit.ticket] = Deed(verb, visit.user, visit.article, visit.is_certain)
+
+
+def _expect_event(visit: Visit, expected: Expected, spider: str | None, kind: str) -> bool:
+    """Count one event; True where it is applied, False where it is filtered."""
+    fate = expected.applied if spider is None else expected.filtered
+    fate[kind].add(1, certain=visit.is_certain)
+    if spider is not None:
+        expected.spiders[spider].add(1, certain=visit.is_certain)
+    return spider is None
