@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
 from footfall.producers.settings import DEFAULTS, conf
@@ -64,13 +65,13 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
     """ScopeMiddleware is there, once, and ahead of what may publish."""
     names: Sequence[str] = django_settings.MIDDLEWARE or ()
     if MIDDLEWARE not in names:
-        text = "ScopeMiddleware is not in MIDDLEWARE: each publish of a request is written on its own, without its user agent."
-        return [Warning(text, hint=f"Put {MIDDLEWARE!r} first.", id="footfall.producers.W001")]
+        text = "ScopeMiddleware is not in MIDDLEWARE: a request's publishes are written one by one."
+        return [Caution(text, hint=f"Put {MIDDLEWARE!r} first.", id="footfall.producers.W001")]
     ahead = [name for name in names[: names.index(MIDDLEWARE)] if not name.startswith(_MAY_STAND_AHEAD)]
     if not ahead:
         return []
     text = f"ScopeMiddleware stands behind {ahead[0]!r}: what that publishes is outside of the request's scope."
-    return [Warning(text, hint=f"Put {MIDDLEWARE!r} first.", id="footfall.producers.W002")]
+    return [Caution(text, hint=f"Put {MIDDLEWARE!r} first.", id="footfall.producers.W002")]
 
 
 # They answer or rewrite a request before any view, and publish nothing.
@@ -101,7 +102,7 @@ def check_spool(**_: Any) -> list[CheckMessage]:
         messages.append(Error(text, hint="Use a disk of the host's own.", id="footfall.producers.E007"))
     if directory.is_dir() and directory.stat().st_mode & stat.S_IWOTH:
         text = f"Everybody on this host may write into the spool {directory}."
-        messages.append(Warning(text, hint="chmod o-w", id="footfall.producers.W003"))
+        messages.append(Caution(text, hint="chmod o-w", id="footfall.producers.W003"))
     return messages
 
 

@@ -33,7 +33,7 @@ UserAgent = Annotated[str, Meta(max_length=MAX_USER_AGENT)]
 
 
 class Ref(Struct, frozen=True, omit_defaults=True, order=True):
-    """Who or what: ``type`` is a model's ``app_label.model``, ``id`` its primary key as text, absent for the whole type."""
+    """Who or what: ``type`` is ``app_label.model``, ``id`` the primary key as text, or absent for the whole type."""
 
     type: Name
     id: Key | None = None
@@ -165,6 +165,7 @@ def encode_message(queue_name: str, message_id: uuid.UUID, timestamp_ms: int, ev
 def decode_unit(line: bytes) -> Unit | None:
     """The unit in a spool line, or None: then the line is something else, to be delivered as the body that it is."""
     try:
-        return _unit_decoder.decode(line)
+        unit = _unit_decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return unit if unit.views or unit.increments or unit.actions else None

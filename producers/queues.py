@@ -9,6 +9,9 @@ INCREMENTS = "footfall.increments"
 ACTIONS = "footfall.actions"
 QUARANTINE = "footfall.quarantine"
 
+#: What the embedded broker calls the spool.
+SPOOL = "footfall.spool"
+
 #: The queue of each message kind. The actor that consumes a queue has the queue's name.
 QUEUE_OF_KIND = {"view": VIEWS, "increment": INCREMENTS, "action": ACTIONS}
 

@@ -1,4 +1,4 @@
-"""The wire format as a JSON Schema, made from the structs: ``python -m footfall.producers.schema > message.schema.json``.
+"""The wire format as a JSON Schema, made from the structs by ``python -m footfall.producers.schema``.
 
 The committed file beside this module is for programs that publish without Footfall's code; a test compares the two.
 """
@@ -35,7 +35,7 @@ def schema() -> dict[str, Any]:
             "message_id": {
                 "type": "string",
                 "format": "uuid",
-                "description": "New for each message, and the same when it is sent again: it is what makes it count once.",
+                "description": "New for each message, the same when it is sent again: that makes it count once.",
             },
             "message_timestamp": {
                 "type": "integer",

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
@@ -84,7 +84,8 @@ class TrackableData(models.Model):
         """The object that this row counts, or None where it is gone. One query."""
         from django.apps import apps
 
-        return apps.get_model(self.object_type)._base_manager.filter(pk=self.object_id).first()
+        parent: models.Model | None = apps.get_model(self.object_type)._base_manager.filter(pk=self.object_id).first()
+        return parent
 
     def incr(self, field: str, value: int = 1) -> None:
         """Add ``value`` to ``field`` now, touching no other field. Raises ValueError for an unknown field."""
@@ -92,7 +93,7 @@ class TrackableData(models.Model):
             raise ValueError(f"{type(self).__name__} has no counter field {field!r}.")
         using = router.db_for_write(type(self), instance=self)
         change: Any = F(field) + value
-        if value < 0 and clamps_at_zero(self._meta.get_field(field)):
+        if value < 0 and clamps_at_zero(cast("models.Field[Any, Any]", self._meta.get_field(field))):
             change = Greatest(change, Value(0))
         with transaction.atomic(using=using):
             type(self)._base_manager.using(using).filter(pk=self.pk).update(**{field: change})
@@ -137,7 +138,7 @@ def clamps_at_zero(field: models.Field[Any, Any]) -> bool:
 
 
 class TrackableRegistry:
-    """Which datasets count which models. ``footfall.storage.datasets.site`` is the one that messages are held against."""
+    """Which datasets count which models. ``site`` below is the one that messages are held against."""
 
     def __init__(self) -> None:
         self._datasets: dict[type[models.Model], list[type[TrackableData]]] = {}

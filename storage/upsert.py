@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -46,7 +46,7 @@ def upsert(
     Runs in the caller's transaction. Raises what the database raises.
     """
     names = [*key, *changes]
-    fields = [model._meta.get_field(name) for name in names]
+    fields = [field_of(model, name) for name in names]
     connection = connections[using]
     ordered = _prepared(connection, fields, sorted(rows, key=lambda row: row[: len(key)]))
     if not ordered:
@@ -66,6 +66,16 @@ def insert_missing(model: type[models.Model], key: Sequence[str], rows: Iterable
     upsert(model, key, {}, rows, using)
 
 
+def field_of(model: type[models.Model], name: str) -> models.Field[Any, Any]:
+    """The concrete field ``name`` of ``model``."""
+    return cast("models.Field[Any, Any]", model._meta.get_field(name))
+
+
+def column_of(field: models.Field[Any, Any]) -> str:
+    """The name of a concrete field's column."""
+    return cast(str, field.column)
+
+
 def _statement(
     connection: BaseDatabaseWrapper,
     model: type[models.Model],
@@ -76,15 +86,16 @@ def _statement(
 ) -> str:
     quote = connection.ops.quote_name
     table = quote(model._meta.db_table)
-    columns = [quote(field.column) for field in fields]
+    columns = [quote(column_of(field)) for field in fields]
     key = ", ".join(columns[:key_size])
     updates = [
         f"{column} = {assign(connection, f'{table}.{column}', f'EXCLUDED.{column}', field)}"
         for field, column, assign in zip(fields[key_size:], columns[key_size:], changes.values(), strict=True)
     ]
     action = f"DO UPDATE SET {', '.join(updates)}" if updates else "DO NOTHING"
-    names = ", ".join([*(quote(field.column) for field in constants), *columns])
-    return f"INSERT INTO {table} ({names}) {_source(connection, fields, columns, key, len(constants))} ON CONFLICT ({key}) {action}"
+    names = ", ".join([*(quote(column_of(field)) for field in constants), *columns])
+    source = _source(connection, fields, columns, key, len(constants))
+    return f"INSERT INTO {table} ({names}) {source} ON CONFLICT ({key}) {action}"
 
 
 def _source(

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as Caution
 from django.db import connections, router
 
 from footfall.producers.settings import conf
@@ -23,7 +24,7 @@ def check_broker(**_: Any) -> list[CheckMessage]:
     if conf.TRANSPORT == "immediate":
         return []
     if broker is None:
-        text = "DRAMATIQ_BROKER is not set, and django-dramatiq's default names a middleware that Dramatiq 2 no longer has."
+        text = "DRAMATIQ_BROKER is not set, and django-dramatiq's default does not work with Dramatiq 2."
         wanted = OURS if conf.TRANSPORT == "rabbitmq" else EMBEDDED
         return [Error(text, hint=f'Set it, with "BROKER": {wanted!r}.', id="footfall.workers.E001")]
     messages: list[CheckMessage] = []
@@ -35,12 +36,12 @@ def check_broker(**_: Any) -> list[CheckMessage]:
         messages.append(Error(text, hint='Set TRANSPORT to "rabbitmq".', id="footfall.workers.E003"))
     if broker.get("BROKER") == OURS and broker.get("OPTIONS", {}).get("confirm_delivery") is False:
         text = "DRAMATIQ_BROKER switches confirm_delivery off: a broker that is killed then loses what was sent."
-        messages.append(Warning(text, hint="Leave the option out.", id="footfall.workers.W001"))
+        messages.append(Caution(text, hint="Leave the option out.", id="footfall.workers.W001"))
     return messages
 
 
 def check_broker_url(**_: Any) -> list[CheckMessage]:
-    """The broker's address is there, and the user "guest" stays on this host, for RabbitMQ lets it in from nowhere else."""
+    """The broker's address is there, and the user "guest" is used on this host only: RabbitMQ refuses it elsewhere."""
     if conf.TRANSPORT != "rabbitmq":
         return []
     options = getattr(django_settings, "DRAMATIQ_BROKER", {}).get("OPTIONS", {})
@@ -60,7 +61,7 @@ def check_broker_url(**_: Any) -> list[CheckMessage]:
 
 
 def check_databases(**_: Any) -> list[CheckMessage]:
-    """SQLite runs with WAL and IMMEDIATE transactions, and worker connections are checked before they are used again."""
+    """SQLite runs with WAL and IMMEDIATE transactions; connections that are kept are checked before they are used."""
     aliases = {router.db_for_write(model) for model in (AppliedMessage, DeadLetter, ViewMark)}
     return [message for alias in sorted(aliases) for message in _check_database(alias)]
 
@@ -71,20 +72,18 @@ def _check_database(alias: str) -> list[CheckMessage]:
         return _check_sqlite(alias, config.get("OPTIONS", {}))
     if config.get("CONN_MAX_AGE") and not config.get("CONN_HEALTH_CHECKS"):
         text = f"DATABASES[{alias!r}] keeps connections (CONN_MAX_AGE) without CONN_HEALTH_CHECKS."
-        return [Warning(text, hint="Set CONN_HEALTH_CHECKS to True.", id="footfall.workers.W004")]
+        return [Caution(text, hint="Set CONN_HEALTH_CHECKS to True.", id="footfall.workers.W004")]
     return []
 
 
 def _check_sqlite(alias: str, options: dict[str, Any]) -> list[CheckMessage]:
     messages: list[CheckMessage] = []
     if options.get("transaction_mode") != "IMMEDIATE":
-        text = (
-            f"DATABASES[{alias!r}] is SQLite without IMMEDIATE transactions: concurrent writers fail with lock errors."
-        )
+        text = f"DATABASES[{alias!r}] is SQLite without IMMEDIATE transactions: writers fail with lock errors."
         hint = 'Set OPTIONS["transaction_mode"] to "IMMEDIATE".'
-        messages.append(Warning(text, hint=hint, id="footfall.workers.W002"))
+        messages.append(Caution(text, hint=hint, id="footfall.workers.W002"))
     if "journal_mode=wal" not in options.get("init_command", "").lower().replace(" ", ""):
         text = f"DATABASES[{alias!r}] is SQLite without WAL: readers and the worker shut each other out."
         hint = 'Set OPTIONS["init_command"] to "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL".'
-        messages.append(Warning(text, hint=hint, id="footfall.workers.W003"))
+        messages.append(Caution(text, hint=hint, id="footfall.workers.W003"))
     return messages

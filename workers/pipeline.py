@@ -144,10 +144,13 @@ def _unknown(messages: list[Message], now: datetime, alias: str) -> list[Parcel]
     return [parcel for message in messages for parcel in message.parcels]
 
 
-def settle(parcels: list[Parcel], alias: str) -> None:
-    """Decide about ``parcels`` and write those that apply, in the caller's transaction. Raises Fault."""
+def settle(parcels: list[Parcel], alias: str, *, guarded: bool = True) -> None:
+    """Decide about ``parcels`` and write those that apply, in the caller's transaction.
+
+    Raises Fault where most of them fail in one way, unless ``guarded`` is off: what died before may die again.
+    """
     screen(parcels)
-    write(undecided(parcels), alias)
+    write(undecided(parcels), alias, guarded=guarded)
 
 
 def _report(parcels: Iterable[Parcel]) -> None:

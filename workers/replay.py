@@ -1,6 +1,8 @@
 """Replay in place: runs dead letters through the pipeline again and settles their state in the same transaction.
 
 It needs no broker. The letters are locked, so two replays at once share the work and a second one finds nothing.
+Where a letter's events are written on another database than the letter, that one commits first, and entries in its
+ledger make a second try exact.
 """
 
 from __future__ import annotations
@@ -12,26 +14,40 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connections, models, router, transaction
+from django.db import connections, models, transaction
 
+from footfall.producers.messages import decode_unit
+from footfall.producers.queues import SPOOL
 from footfall.storage.models import DeadLetter, Tally
-from footfall.storage.upsert import add, upsert
-from footfall.workers import deadletters, ledger
-from footfall.workers.decoding import open_delivery, open_event
-from footfall.workers.outcomes import DUPLICATE, WHOLE, Fate, Parcel
-from footfall.workers.pipeline import alias_of, rules, settle
+from footfall.workers import deadletters, ledger, tallies
+from footfall.workers.decoding import open_event
+from footfall.workers.outcomes import DUPLICATE, UNKNOWN_KIND, WHOLE, Fate, Parcel, undecided
+from footfall.workers.pipeline import Delivery, alias_of, open_one, rules, settle
 
 CHUNK = 100  # letters locked and settled in one transaction
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a replay came to, in letters: how many were settled, how many stay open and why, how many were busy."""
+    """What a replay came to: letters settled, events still dead and why, letters that another replay is busy with."""
 
     replayed: int = 0
     still_dead: int = 0
     busy: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True, eq=False)
+class Case:
+    """One letter being replayed; ``message_id`` is that of the delivery in it, under which a good copy is known."""
+
+    letter: DeadLetter
+    parcels: list[Parcel]
+    message_id: uuid.UUID | None = None
+
+    def key(self, what: str) -> uuid.UUID:
+        """The ledger id of a part of this replay, on a database other than the letter's."""
+        return uuid.uuid5(self.letter.message_id, f"replay:{what}")
 
 
 def replay(
@@ -48,7 +64,7 @@ def replay(
     new reason. ``dry_run`` does all of it and rolls back. ``progress`` is called with the number of letters done.
     Blocks on the database; raises what it raises, with the finished chunks of 100 letters committed.
     """
-    using = router.db_for_write(DeadLetter) if letters._db is None else letters._db
+    using = letters.select_for_update().db  # the alias that is written
     moment = now or datetime.now(UTC)
     wanted = letters.using(using).filter(state=DeadLetter.State.OPEN).order_by("pk").values_list("pk", flat=True)
     ids = list(wanted if limit is None else wanted[:limit])
@@ -62,85 +78,107 @@ def replay(
 
 def _replay_chunk(ids: list[Any], using: str, now: datetime, dry_run: bool, summary: Summary) -> None:
     with transaction.atomic(using=using):
-        rows = DeadLetter.objects.using(using).filter(pk__in=ids, state=DeadLetter.State.OPEN).order_by("pk")
-        if connections[using].features.has_select_for_update_skip_locked:
-            rows = rows.select_for_update(skip_locked=True)
-        letters = list(rows)
+        letters = _locked(ids, using)
         summary.busy += len(ids) - len(letters)
-        opened = {letter: _open(letter, now, using) for letter in letters}
-        _settle_all([parcel for parcels in opened.values() for parcel in parcels], using, now, dry_run)
-        for letter, parcels in opened.items():
-            _close(letter, parcels, now, using, summary)
+        cases = [_opened(letter, now) for letter in letters]
+        _settle_all(cases, using, now, dry_run)
+        for case in cases:
+            _close(case, now, using, summary)
+        _tally(cases, now, using)
         if dry_run:
             transaction.set_rollback(True, using=using)
 
 
-def _open(letter: DeadLetter, now: datetime, using: str) -> list[Parcel]:
+def _locked(ids: list[Any], using: str) -> list[DeadLetter]:
+    rows = DeadLetter.objects.using(using).filter(pk__in=ids, state=DeadLetter.State.OPEN).order_by("pk")
+    if connections[using].features.has_select_for_update_skip_locked:
+        rows = rows.select_for_update(skip_locked=True)
+    return list(rows)
+
+
+def _opened(letter: DeadLetter, now: datetime) -> Case:
     """The parcels in a letter: its one event, or what a whole delivery holds once its bytes can be opened."""
     limits = rules()
+    body = letter.current_body
     if not letter.whole:
-        return [open_event(letter.current_body, letter.message_id, letter.position, letter.queue, now, limits)]
-    message = open_delivery(letter.current_body, letter.queue, now, limits)
-    if message.id != letter.message_id and not (message.parcels and message.parcels[0].position == WHOLE):
-        if not ledger.enter([message.id], now, using):
-            for parcel in message.parcels:
+        return Case(letter, [open_event(body, letter.message_id, letter.position, letter.queue, now, limits)])
+    # A line of the spool is no message: the embedded worker opens it by its unit.
+    unit = decode_unit(body) if letter.queue == SPOOL else None
+    message = open_one(Delivery(body, letter.queue, unit), now, limits)
+    closed = any(parcel.position == WHOLE for parcel in message.parcels)
+    # The ledger has the letter's own id since the letter was written.
+    return Case(letter, message.parcels, None if closed or message.id == letter.message_id else message.id)
+
+
+def _settle_all(cases: list[Case], home: str, now: datetime, dry_run: bool) -> None:
+    """Settle on every alias that the cases touch: each other one in a transaction of its own, then the letters' own."""
+    shares: dict[str, dict[Case, list[Parcel]]] = {}
+    for case in cases:
+        for parcel in undecided(case.parcels):
+            shares.setdefault(alias_of(parcel), {}).setdefault(case, []).append(parcel)
+    for alias in sorted(shares, key=lambda alias: (alias == home, alias)):
+        with transaction.atomic(using=alias):
+            _settle_share(shares[alias], alias, now, retried=alias != home)
+            if dry_run and alias != home:
+                transaction.set_rollback(True, using=alias)
+
+
+def _settle_share(share: dict[Case, list[Parcel]], alias: str, now: datetime, *, retried: bool) -> None:
+    """Settle what no good copy, and no earlier try that committed here and not at home, has applied already."""
+    ids = {case.message_id for case in share if case.message_id is not None}
+    keys = {parcel: case.key(str(parcel.position)) for case, parcels in share.items() for parcel in parcels}
+    own = {case.key("whole") for case in share} | set(keys.values()) if retried else set()
+    fresh = ledger.enter(ids | own, now, alias)
+    for case, parcels in share.items():
+        known = case.message_id is not None and case.message_id not in fresh
+        again = retried and case.key("whole") not in fresh
+        for parcel in parcels:
+            if (known and not again) or (retried and keys[parcel] not in fresh):
                 parcel.outcome = DUPLICATE
-    return message.parcels
-
-
-def _settle_all(parcels: list[Parcel], using: str, now: datetime, dry_run: bool) -> None:
-    shares: dict[str, list[Parcel]] = {}
-    for parcel in parcels:
-        if parcel.outcome is None:
-            shares.setdefault(alias_of(parcel), []).append(parcel)
-    for alias, share in sorted(shares.items()):
-        if alias == using:
-            settle(share, alias)
-        else:
-            _settle_elsewhere(share, alias, now, dry_run)
-
-
-def _settle_elsewhere(parcels: list[Parcel], alias: str, now: datetime, dry_run: bool) -> None:
-    """Settle on another alias, which commits before the letters do: a ledger entry per letter makes a retry exact."""
-    keys = {uuid.uuid5(parcel.message_id, f"replay:{parcel.position}"): parcel for parcel in parcels}
-    with transaction.atomic(using=alias):
-        fresh = ledger.enter(list(keys), now, alias)
-        for key, parcel in keys.items():
-            if key not in fresh:
-                parcel.outcome = DUPLICATE
-        settle([keys[key] for key in fresh], alias)
-        ledger.strike([key for key in fresh if keys[key].outcome is not None and _died(keys[key])], alias)
-        if dry_run:
-            transaction.set_rollback(True, using=alias)
+        if case.message_id is not None:
+            fresh.discard(case.message_id)
+    settle(undecided(keys), alias, guarded=False)
+    if retried:
+        ledger.strike([key for parcel, key in keys.items() if _died(parcel)], alias)
 
 
 def _died(parcel: Parcel) -> bool:
     return parcel.outcome is not None and parcel.outcome.fate is Fate.DEAD
 
 
-def _close(letter: DeadLetter, parcels: Iterable[Parcel], now: datetime, using: str, summary: Summary) -> None:
+def _close(case: Case, now: datetime, using: str, summary: Summary) -> None:
     """Settle the letter's state: replayed, or open again with the new reason."""
-    again = [parcel for parcel in parcels if _died(parcel)]
+    letter, again = case.letter, [parcel for parcel in case.parcels if _died(parcel)]
     letter.attempts += 1
     letter.last_seen = now
     if again and (not letter.whole or again[0].position == WHOLE):
-        _reopen(letter, again[0], summary)
+        _reopen(letter, again[0])
     else:
         deadletters.write(again, now, using)
         letter.state = DeadLetter.State.REPLAYED
         letter.settled_at = now
         summary.replayed += 1
-        hour = now.replace(minute=0, second=0, microsecond=0)
-        row = (hour, letter.kind or "unknown", Tally.Name.REPLAYED.value, 1)
-        upsert(Tally, ("hour", "kind", "name"), {"count": add}, [row], using)
+    _count(again, summary)
     letter.save(using=using)
 
 
-def _reopen(letter: DeadLetter, parcel: Parcel, summary: Summary) -> None:
+def _reopen(letter: DeadLetter, parcel: Parcel) -> None:
     assert parcel.outcome is not None and parcel.outcome.reason is not None  # it died
     letter.reason = parcel.outcome.reason.value
     letter.error = parcel.outcome.error
     letter.stage = parcel.outcome.stage
     letter.kind = parcel.kind
-    summary.still_dead += 1
-    summary.reasons[letter.reason] += 1
+
+
+def _count(again: Iterable[Parcel], summary: Summary) -> None:
+    for parcel in again:
+        assert parcel.outcome is not None and parcel.outcome.reason is not None  # it died
+        summary.still_dead += 1
+        summary.reasons[parcel.outcome.reason.value] += 1
+
+
+def _tally(cases: Iterable[Case], now: datetime, using: str) -> None:
+    """Count the letters that are settled, in one sorted write: two replays at once must not wait in a circle."""
+    settled = [case.letter for case in cases if case.letter.state == DeadLetter.State.REPLAYED]
+    counts = Counter((letter.kind or UNKNOWN_KIND, Tally.Name.REPLAYED.value) for letter in settled)
+    tallies.write(counts, [parcel for case in cases for parcel in case.parcels], now, using)

@@ -23,14 +23,14 @@ LARGE_BATCH = 100
 Atom = list[Parcel]
 
 
-def write(parcels: Sequence[Parcel], using: str) -> None:
+def write(parcels: Sequence[Parcel], using: str, *, guarded: bool = True) -> None:
     """Write ``parcels`` in the caller's transaction and give each its outcome.
 
-    Raises what is transient, and Fault when the code, not the data, is at fault: then the caller's transaction is
-    to be rolled back.
+    Raises what is transient, and (if ``guarded``) Fault when the code, not the data, is at fault: then the caller's
+    transaction is to be rolled back.
     """
     if parcels:
-        _Writer(using, len(parcels)).write(_atoms(parcels))
+        _Writer(using, len(parcels) if guarded else 0).write(_atoms(parcels))
 
 
 def _atoms(parcels: Sequence[Parcel]) -> list[Atom]:
@@ -42,7 +42,7 @@ def _atoms(parcels: Sequence[Parcel]) -> list[Atom]:
 
 
 class _Writer:
-    """One batch being written; it remembers how many events died of which internal error."""
+    """One batch being written; it remembers how many events died of which error. ``size`` 0: it matters not."""
 
     def __init__(self, using: str, size: int) -> None:
         self.using = using

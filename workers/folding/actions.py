@@ -30,7 +30,7 @@ class HandlerFailed(Exception):
 
 
 def check(event: ActionEvent) -> tuple[Ref, ...]:
-    """What must exist: nothing, for an action outlives its objects. Raises Malformed for what this site doesn't know."""
+    """What must exist: nothing, for an action outlives its objects. Raises Malformed for what isn't known here."""
     for ref in (*event.targets, *event.related, *([event.actor] if event.actor else [])):
         canonical(ref)
     if event.using is not None and event.using not in connections:
@@ -95,7 +95,7 @@ def _combines(one: Draft, other: Draft) -> bool:
 
 
 def write(drafts: Sequence[Draft], using: str) -> None:
-    """Insert the drafts and their objects: by COPY on PostgreSQL, in bulk elsewhere. Raises what the database raises."""
+    """Insert the drafts and their objects, by COPY on PostgreSQL. Raises what the database raises."""
     ordered = sorted(drafts, key=lambda draft: draft.id)
     objects = [
         (draft.id, role, ref.type, ref.id or "")

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from django.db import DatabaseError, connections, models, router
+from django.db import DatabaseError, connections, router
 from django.utils import timezone
 
 from footfall.producers.messages import Increment, Ref
@@ -20,7 +20,7 @@ from footfall.producers.reasons import Reason
 from footfall.producers.rules import Malformed
 from footfall.storage.datasets import TrackableData, clamps_at_zero, site
 from footfall.storage.models import Statistic
-from footfall.storage.upsert import add, add_down_to_zero, insert_missing, upsert
+from footfall.storage.upsert import add, add_down_to_zero, column_of, field_of, insert_missing, upsert
 from footfall.workers.folding.references import canonical, model_of
 
 RowKey = tuple[Any, ...]
@@ -125,11 +125,7 @@ def _write_counters(dataset: Dataset, rows: dict[RowKey, dict[str, int]], using:
 
 
 def _stops(dataset: Dataset, name: str, by: int) -> bool:
-    return by < 0 and clamps_at_zero(_field(dataset, name))
-
-
-def _field(dataset: Dataset, name: str) -> models.Field[Any, Any]:
-    return cast("models.Field[Any, Any]", dataset._meta.get_field(name))
+    return by < 0 and clamps_at_zero(field_of(dataset, name))
 
 
 def _lower(dataset: Dataset, key: RowKey, row: dict[str, int], using: str) -> None:
@@ -138,12 +134,12 @@ def _lower(dataset: Dataset, key: RowKey, row: dict[str, int], using: str) -> No
     quote = connection.ops.quote_name
     changes = []
     for name, by in row.items():
-        field = _field(dataset, name)
-        column = quote(field.column)
+        field = field_of(dataset, name)
+        column = quote(column_of(field))
         assign = add_down_to_zero if clamps_at_zero(field) else add
         changes.append(f"{column} = {assign(connection, column, f'({int(by)})', field)}")
-    keys = [_field(dataset, name) for name in dataset.key_fields]
-    where = " AND ".join(f"{quote(field.column)} = %s" for field in keys)
+    keys = [field_of(dataset, name) for name in dataset.key_fields]
+    where = " AND ".join(f"{quote(column_of(field))} = %s" for field in keys)
     values = [field.get_db_prep_save(value, connection) for field, value in zip(keys, key, strict=True)]
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {quote(dataset._meta.db_table)} SET {', '.join(changes)} WHERE {where}", values)
