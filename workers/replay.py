@@ -18,6 +18,7 @@ from django.db import connections, models, transaction
 
 from footfall.producers.messages import decode_unit
 from footfall.producers.queues import SPOOL
+from footfall.producers.reasons import Reason
 from footfall.storage.models import DeadLetter, Tally
 from footfall.workers import deadletters, ledger, tallies
 from footfall.workers.decoding import open_event
@@ -29,11 +30,16 @@ CHUNK = 100  # letters locked and settled in one transaction
 
 @dataclass(slots=True)
 class Summary:
-    """What a replay came to: letters settled, events still dead and why, letters that another replay is busy with."""
+    """What a replay came to.
+
+    Letters settled; events still dead and why; letters that another replay is busy with; letters left out, for they
+    took their worker down and would take down this process.
+    """
 
     replayed: int = 0
     still_dead: int = 0
     busy: int = 0
+    left_out: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -54,6 +60,7 @@ def replay(
     letters: models.QuerySet[DeadLetter],
     *,
     dry_run: bool = False,
+    killers: bool = False,
     limit: int | None = None,
     now: datetime | None = None,
     progress: Callable[[int], None] | None = None,
@@ -61,14 +68,18 @@ def replay(
     """Apply the open ones among ``letters`` (at most ``limit``), oldest first.
 
     A letter whose events were applied, filtered or known already is replayed; one that dies again stays open with its
-    new reason. ``dry_run`` does all of it and rolls back. ``progress`` is called with the number of letters done.
+    new reason. One that took its worker down is run only with ``killers``, or once it is mended. ``dry_run`` rolls all
+    of it back. ``progress`` is called with the number of letters done.
     Blocks on the database; raises what it raises, with the finished chunks of 100 letters committed.
     """
     using = letters.select_for_update().db  # the alias that is written
     moment = now or datetime.now(UTC)
-    wanted = letters.using(using).filter(state=DeadLetter.State.OPEN).order_by("pk").values_list("pk", flat=True)
-    ids = list(wanted if limit is None else wanted[:limit])
-    summary = Summary()
+    wanted = letters.using(using).filter(state=DeadLetter.State.OPEN)
+    risky = wanted.filter(reason=Reason.KILLED_WORKER, edited_at=None)
+    summary = Summary(left_out=0 if killers else risky.count())
+    if summary.left_out:
+        wanted = wanted.exclude(pk__in=risky.values("pk"))
+    ids = list(wanted.order_by("pk").values_list("pk", flat=True)[:limit])
     for start in range(0, len(ids), CHUNK):
         _replay_chunk(ids[start : start + CHUNK], using, moment, dry_run, summary)
         if progress is not None:

@@ -19,6 +19,7 @@ from footfall.producers.messages import Increment, Ref, encode_event, encode_mes
 from footfall.producers.reasons import Reason
 from footfall.storage.letters import LetterSettledError, discard, mend
 from footfall.storage.models import AppliedMessage, DeadLetter, Tally
+from footfall.workers.deadletters import bury
 from footfall.workers.management.commands import replay_dead_letters
 from footfall.workers.pipeline import Delivery, apply
 from footfall.workers.selection import parse_since
@@ -612,3 +613,16 @@ def test_every_reason_can_be_filtered_by() -> None:
     """What the pipeline writes, the commands take."""
     for reason in Reason:
         assert run("dead_letters", "--reason", reason.value).strip() == "No dead letter is selected."
+
+
+def test_a_letter_that_took_its_worker_down_is_not_run_unless_it_is_named() -> None:
+    """It would take down the command, and with the admin's button the site."""
+    bury(Delivery(b"never to be run", "footfall.views"), error="2 workers ended while they applied it.")
+
+    out = run("replay_dead_letters")
+    assert "left out:       1" in out
+    assert DeadLetter.objects.get().reason == "killed_worker"
+
+    out = run("replay_dead_letters", "--reason", "killed_worker")
+    assert "left out" not in out
+    assert DeadLetter.objects.get().reason == "not_json"

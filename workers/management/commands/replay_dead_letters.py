@@ -6,6 +6,7 @@ import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
@@ -51,11 +52,20 @@ class Command(BaseCommand):
             self.stdout.write("Nothing to replay: no open dead letter is selected.")
             return
         progress = None if options["no_progress"] else Progress(self.stderr, total)
-        self._report(self._replay(letters, options["dry_run"], limit, now, progress), dry_run=options["dry_run"])
+        work = partial(
+            replay,
+            letters,
+            dry_run=options["dry_run"],
+            killers=bool(options["reason"] or options["id"]),
+            limit=limit,
+            now=now,
+            progress=progress,
+        )
+        self._report(self._replay(work, options["dry_run"], progress), dry_run=options["dry_run"])
 
-    def _replay(self, letters: Any, dry_run: bool, limit: int | None, now: datetime, progress: Any) -> Summary:
+    def _replay(self, work: Callable[[], Summary], dry_run: bool, progress: Any) -> Summary:
         try:
-            return replay(letters, dry_run=dry_run, limit=limit, now=now, progress=progress)
+            return work()
         except (Error, Fault) as error:
             done = 0 if progress is None else progress.done
             kept = "nothing was kept" if dry_run else f"at least {done} letters were done before and stay so"
@@ -71,6 +81,11 @@ class Command(BaseCommand):
         for reason, count in summary.reasons.most_common():
             self.stdout.write(f"  {reason}: {count}")
         self.stdout.write(f"busy elsewhere: {summary.busy}")
+        if summary.left_out:
+            self.stdout.write(
+                f"left out:       {summary.left_out}, which took their worker down and might take down this command: "
+                "mend them, or name them by --reason or --id"
+            )
         if dry_run:
             self.stdout.write("Dry run: all of it was rolled back.")
 
