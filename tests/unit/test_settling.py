@@ -1,0 +1,227 @@
+"""Settling a batch: what is tried again, what goes back, and that nothing is ever acknowledged by accident."""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from threading import Event, Timer
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, OperationalError, ProgrammingError
+
+from footfall.producers.queues import QUARANTINE, VIEWS
+from footfall.storage.models import Attempt, DeadLetter
+from footfall.workers import attempts, settling
+from footfall.workers.consumer import QueueBatch
+from footfall.workers.failures import Fault, Transient
+from footfall.workers.settling import backoff, persevere, settle, suspect_key
+
+
+class Connection:
+    """The consumer that a batch came from."""
+
+    def __init__(self, *, alive: bool = True) -> None:
+        self.alive = alive
+
+
+def a_batch(queue: str = VIEWS, *bodies: bytes, alive: bool = True) -> QueueBatch:
+    return QueueBatch(queue, Connection(alive=alive), [*enumerate(bodies, 1)])  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "PATIENCE", 0.3)
+    monkeypatch.setattr(settling, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(settling, "FAULT_PAUSE", 0.05)
+    monkeypatch.setattr(settling, "SURPRISE_PAUSE", 0.05)
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """Let the pipeline end as told, one outcome per call and then the real thing; returns its calls."""
+    real = settling.pipeline.apply
+
+    def script(*outcomes: BaseException) -> list[Any]:
+        calls: list[Any] = []
+        left = iter(outcomes)
+
+        def apply(deliveries: Any, **kwargs: Any) -> Any:
+            calls.append(deliveries)
+            for outcome in left:
+                raise outcome
+            return real(deliveries, **kwargs)
+
+        monkeypatch.setattr(settling.pipeline, "apply", apply)
+        return calls
+
+    return script
+
+
+@pytest.mark.django_db
+def test_a_batch_of_a_dead_connection_is_not_started(pipeline: Callable[..., list[Any]]) -> None:
+    calls = pipeline()
+
+    assert not settle(a_batch(VIEWS, b"{}", alive=False), Event())
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    "error", [Transient("starting up"), OperationalError("gone away")], ids=["transient", "from the database"]
+)
+def test_what_may_go_through_later_is_tried_again(error: Exception) -> None:
+    failures = iter([error] * 3)
+    tries: list[int] = []
+
+    def work() -> None:
+        tries.append(1)
+        for failure in failures:
+            raise failure
+
+    assert persevere(work, a_batch(), Event())
+    assert len(tries) == 4
+
+
+def test_an_outage_that_lasts_ends_in_handing_back() -> None:
+    def work() -> None:
+        raise Transient("away")
+
+    started = time.monotonic()
+
+    assert not persevere(work, a_batch(), Event())
+    assert time.monotonic() - started < 1
+
+
+def test_a_batch_that_is_on_its_way_to_somebody_else_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "PATIENCE", 30.0)
+    batch, tries = a_batch(), []
+
+    def work() -> None:
+        tries.append(1)
+        batch.origin.alive = False  # type: ignore[misc]
+        raise Transient("away")
+
+    assert not persevere(work, batch, Event())
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("error", [Transient("away"), Fault("all the same"), RuntimeError("a bug")], ids=repr)
+def test_a_shutdown_ends_every_wait(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PATIENCE", "FIRST_PAUSE", "FAULT_PAUSE", "SURPRISE_PAUSE"):
+        monkeypatch.setattr(settling, name, 30.0)
+
+    def work() -> None:
+        raise error
+
+    stop = Event()
+    Timer(0.1, stop.set).start()
+    started = time.monotonic()
+
+    assert not persevere(work, a_batch(), stop)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        pytest.param(Fault("half of the batch"), logging.CRITICAL, id="fault"),
+        pytest.param(RuntimeError("a bug"), logging.ERROR, id="unexpected"),
+        pytest.param(ProgrammingError("syntax"), logging.ERROR, id="wrong SQL"),
+        pytest.param(IntegrityError("unique"), logging.ERROR, id="refused data that was not caught"),
+    ],
+)
+def test_what_will_not_get_better_goes_back_at_once_and_is_shouted(
+    error: Exception, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[int] = []
+
+    def work() -> None:
+        tries.append(1)
+        raise error
+
+    assert not persevere(work, a_batch(), Event())
+    assert len(tries) == 1
+    assert caplog.records[-1].levelno == level
+
+
+def test_pauses_grow_spread_out_and_stay_below_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "FIRST_PAUSE", 0.1)
+
+    pauses = list(itertools.islice(backoff(), 20))
+
+    assert 0.05 <= pauses[0] <= 0.1
+    assert all(2.5 <= pause <= 5.0 for pause in pauses[10:])
+    assert len(set(pauses[10:])) > 1
+
+
+# -- Suspects
+
+
+@pytest.fixture
+def suspect() -> QueueBatch:
+    return a_batch(QUARANTINE, b"not json")
+
+
+def started_by_others(count: int) -> None:
+    now = "2026-01-01T00:00:00Z"
+    Attempt.objects.create(key=suspect_key(b"not json"), owner="gone", count=count, started_at=now)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("kills", "reason"), [(0, "not_json"), (1, "not_json"), (2, "killed_worker"), (7, "killed_worker")]
+)
+def test_a_suspect_runs_until_it_has_taken_two_workers_down(suspect: QueueBatch, kills: int, reason: str) -> None:
+    if kills:
+        started_by_others(kills)
+
+    assert settle(suspect, Event())
+
+    assert DeadLetter.objects.get().reason == reason
+    assert not Attempt.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_suspects_start_is_written_down_before_it_runs(suspect: QueueBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        settling.pipeline, "apply", lambda *_, **__: seen.extend(Attempt.objects.values_list("owner", "count"))
+    )
+    started_by_others(1)
+
+    settle(suspect, Event())
+
+    assert seen == [(attempts.me(), 2)]
+
+
+@pytest.mark.django_db
+def test_an_outage_is_no_kill(suspect: QueueBatch, pipeline: Callable[..., list[Any]]) -> None:
+    calls = pipeline(*[Transient("away")] * 5)
+
+    assert settle(suspect, Event())
+
+    assert len(calls) == 6
+    assert DeadLetter.objects.get().reason == "not_json"
+
+
+@pytest.mark.django_db
+def test_handing_a_suspect_back_takes_its_start_back(suspect: QueueBatch, pipeline: Callable[..., list[Any]]) -> None:
+    pipeline(*[Transient("away")] * 500)
+    started_by_others(1)
+    stop = Event()
+    stop.set()
+
+    assert not settle(suspect, stop)
+
+    assert [(row.owner, row.count) for row in Attempt.objects.all()] == [(attempts.NOBODY, 1)]
+
+
+@pytest.mark.django_db
+def test_a_suspect_that_never_finishes_does_not_stop_the_quarantine(
+    suspect: QueueBatch, pipeline: Callable[..., list[Any]]
+) -> None:
+    pipeline(RuntimeError("a bug"), RuntimeError("a bug"))
+
+    assert [settle(suspect, Event()) for _ in range(3)] == [False, False, True]
+
+    assert DeadLetter.objects.get().reason == "killed_worker"
