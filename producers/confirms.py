@@ -21,6 +21,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from pika import spec
 from pika.adapters.select_connection import IOLoop, SelectConnection
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.channel import Channel
 from pika.connection import Parameters
 from pika.exceptions import AMQPError, ChannelClosedByBroker
@@ -48,6 +49,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger("footfall.shipper")
+
+#: What pika raises when a connection ends or is not made, in whatever state it was.
+BROKEN = (AMQPError, AMQPConnectorException, OSError)
 
 #: pika's own defaults wait for ever in an alarm. These hold where the site's URL or options say nothing. Seconds.
 TIGHT = {"blocked_connection_timeout": 4, "socket_timeout": 5, "stack_timeout": 8, "heartbeat": 10}
@@ -88,7 +92,7 @@ class ConfirmingPublisher:
                 failure.confirmed = frozenset(confirmed)
                 self.close()
                 raise
-            except (AMQPError, OSError) as error:
+            except BROKEN as error:
                 self.close()
                 raise BrokerAwayError(repr(error), frozenset(confirmed)) from error
 
@@ -103,7 +107,7 @@ class ConfirmingPublisher:
                     self._link.idle(seconds)
                     if self._link.lost is not None:
                         self.close()
-            except (AMQPError, OSError):
+            except BROKEN:
                 self.close()
 
     def close(self) -> None:

@@ -23,7 +23,6 @@ from footfall.producers import messages, rules
 from footfall.producers.messages import (
     KIND_OF,
     MAX_REFS,
-    MAX_USER_AGENT,
     Action,
     Increment,
     LabelKey,
@@ -99,7 +98,7 @@ def publish_increment(
         object=ref,
         field=field,
         op=op,
-        value=_whole(value),
+        value=_whole(value, counted.greatest_of(field)),
         user_agent=_user_agent(request),
     )
     return _submit(event, _alias_of(obj))
@@ -149,7 +148,7 @@ def publish_action(
     when a spider sent it. Returns the event's id, which is the stored action's primary key unless the action is
     merged into another. Raises ValueError or TypeError for what can't be stored.
     """
-    objects = [*_instances(targets), *_instances(related)]
+    aimed_at, related_to = _instances(targets), _instances(related)
     known = None if actor is None or getattr(actor, "is_anonymous", False) else actor
     scope = current_scope()
     event = Action(
@@ -157,8 +156,8 @@ def publish_action(
         at=_time(timestamp),
         verb=_verb(verb),
         actor=None if known is None else _ref(known),
-        targets=_refs(targets),
-        related=_refs(related),
+        targets=_refs(aimed_at),
+        related=_refs(related_to),
         level=level,
         data=data,
         grouping_delay=grouping_delay,
@@ -167,7 +166,7 @@ def publish_action(
         user_agent=user_agent_of(request) if request is not None else None,
     )
     rules.check_data(data)
-    holder = next((one for one in (known, *objects) if one is not None), None)
+    holder = next((one for one in (known, *aimed_at, *related_to) if one is not None), None)
     return _submit(event, using or (DEFAULT_DB_ALIAS if holder is None else _alias_of(holder)))
 
 
@@ -176,8 +175,7 @@ log = publish_action
 
 def user_agent_of(request: HttpRequest) -> str:
     """The request's user agent as it travels: at most 512 characters of clean text, "" without the header."""
-    header = request.META.get("HTTP_USER_AGENT", "")
-    return str(header)[:MAX_USER_AGENT].replace("\0", "").encode("utf-8", "replace").decode()
+    return rules.clean_user_agent(str(request.META.get("HTTP_USER_AGENT", "")))
 
 
 def _submit(event: messages.Event, using: str) -> uuid.UUID:
@@ -188,7 +186,7 @@ def _submit(event: messages.Event, using: str) -> uuid.UUID:
     if len(raw) > conf.MAX_EVENT_BYTES:
         raise ValueError(f"The event has {len(raw)} bytes, more than MAX_EVENT_BYTES ({conf.MAX_EVENT_BYTES}).")
     if b"\\u0000" in raw:
-        rules.check_data(msgspec.to_builtins(event))
+        rules.check_data(msgspec.json.decode(raw))
     _refuse_too_long(event)
     submit(KIND_OF[type(event)], event, raw, using)
     return event.id
@@ -198,14 +196,15 @@ def _refuse_too_long(event: messages.Event) -> None:
     # Structs check their constraints only when they are decoded; these are the ones a caller can break.
     refs = [*event.targets, *event.related, event.actor] if isinstance(event, Action) else [event.object]
     for ref in refs:
-        if ref is not None and len(ref.id or "") > 255:
-            raise ValueError(f"The primary key of {ref.type} has more than 255 characters.")
+        if ref is not None and ref.id is not None and not 0 < len(ref.id) <= 255:
+            raise ValueError(f"The primary key of {ref.type} is empty or has more than 255 characters.")
     if isinstance(event, Action):
         if len(event.targets) > MAX_REFS or len(event.related) > MAX_REFS:
             raise ValueError(f"An action has at most {MAX_REFS} targets and {MAX_REFS} related objects.")
         if event.level is not None and not (type(event.level) is int and 0 <= event.level <= 32767):
             raise ValueError(f"level is a whole number from 0 to 32767, not {event.level!r}.")
-        if event.grouping_delay is not None and not (type(event.grouping_delay) is int and event.grouping_delay >= -1):
+        delay = event.grouping_delay
+        if delay is not None and not (type(delay) is int and -1 <= delay <= messages.INT64_MAX):
             raise ValueError(f"grouping_delay is -1 or a number of seconds, not {event.grouping_delay!r}.")
 
 
@@ -230,8 +229,8 @@ def _instances(objects: Any) -> list[Any]:
     return list(objects)
 
 
-def _refs(objects: Any) -> list[Ref]:
-    return list(dict.fromkeys(_ref(obj) for obj in _instances(objects)))
+def _refs(objects: Iterable[Any]) -> list[Ref]:
+    return list(dict.fromkeys(map(_ref, objects)))
 
 
 def _alias_of(obj: Instance) -> str:
@@ -278,13 +277,13 @@ def _untranslated(verb: Promise) -> str:
         return str(verb)
 
 
-def _whole(value: Any) -> int:
+def _whole(value: Any, greatest: int) -> int:
     if isinstance(value, str):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"A counter changes by a whole number, not by {value!r}.")
-    if abs(value) > messages.INT64_MAX:
-        raise ValueError(f"{value} does not fit into 64 bits.")
+    if abs(value) > greatest:
+        raise ValueError(f"{value} does not fit into the counter, which holds up to {greatest}.")
     return value
 
 

@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from footfall.producers.messages import EARLIEST, INT64_MAX, LabelKey
+from footfall.producers.messages import EARLIEST, INT64_MAX, MAX_USER_AGENT, LabelKey
 from footfall.producers.reasons import Reason
 
 MAX_DEPTH = 32
 
 # A verb is a phrase, a label is a name: neither can be markup, a statement or a Python internal.
 _VERB = re.compile(r"(?!__)\w(?:[\w .,:;!?/+&()’-]|'(?=\w))*(?<![;:, /&(+-])")
-_LABEL = re.compile(r"(?!__)[\w.+\-/#@,()!?&% ]+")
+_LABEL = re.compile(r"(?!__)[\w.+\- /#@(][\w.+\-/#@,()!?&% ]*")
 
 
 class Malformed(ValueError):
@@ -60,6 +60,11 @@ def check_text(text: str) -> None:
         raise Malformed(Reason.BAD_TEXT, "A text holds a NUL character.")
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise Malformed(Reason.BAD_TEXT, "A text holds a lone surrogate.")
+
+
+def clean_user_agent(header: str) -> str:
+    """A user agent as it travels: at most 512 characters, without what no column can hold."""
+    return header[:MAX_USER_AGENT].replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def check_data(value: Any, depth: int = 0) -> None:

@@ -7,6 +7,7 @@ the outer one. Outside of any scope each publish is a unit of its own.
 import asyncio
 import functools
 import logging
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -17,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from footfall.producers import shipper, spool
 from footfall.producers.messages import Event, encode_unit, new_id
+from footfall.producers.rules import clean_user_agent
 from footfall.producers.settings import conf
 
 logger = logging.getLogger("footfall.scope")
@@ -39,39 +41,45 @@ class Scope:
 
     def __init__(self, user_agent: str | None = None) -> None:
         self.id = new_id()
-        self.user_agent = user_agent
+        self.user_agent = None if user_agent is None else clean_user_agent(user_agent)
+        self.closed = False
+        self._lock = threading.Lock()
         self._events: list[tuple[str, bytes]] = []
         self._size = 0
-        self._closed = False
         self._waiting: set[str] = set()
+        # Transactions that end with a flush of their own, by thread and alias.
+        self._flushing: set[tuple[int, str]] = set()
 
     def submit(self, kind: str, raw: bytes, using: str) -> None:
-        """Take an encoded event: now, or when the transaction on ``using`` commits."""
+        """Take an encoded event: now, or when the transaction on ``using`` commits. Not to be called once closed."""
         if connections[using].in_atomic_block:
             self._waiting.add(using)
-            transaction.on_commit(functools.partial(self._add, kind, raw), using=using)
+            transaction.on_commit(functools.partial(self._add, kind, raw, using), using=using)
         else:
-            self._add(kind, raw)
-            if self._closed:
-                self.flush()
+            self._add(kind, raw, using)
 
-    def _add(self, kind: str, raw: bytes) -> None:
-        self._events.append((kind, raw))
-        self._size += len(raw)
-        if len(self._events) >= MAX_EVENTS or self._size >= MAX_BYTES:
+    def _add(self, kind: str, raw: bytes, using: str) -> None:
+        with self._lock:
+            self._events.append((kind, raw))
+            self._size += len(raw)
+            full = len(self._events) >= MAX_EVENTS or self._size >= MAX_BYTES
+        # A transaction of another thread may outlive the scope: nobody else would flush after it.
+        if full or (self.closed and (threading.get_ident(), using) not in self._flushing):
             self.flush()
 
     def close(self) -> None:
-        """End the unit: flush now, and what still waits for a commit right after it, together."""
-        self._closed = True
+        """End the unit: flush now, and what still waits for this thread's commits right after them, together."""
         for using in self._waiting:
             if connections[using].in_atomic_block:
+                self._flushing.add((threading.get_ident(), using))
                 transaction.on_commit(self.flush, using=using)
+        self.closed = True
         self.flush()
 
     def flush(self) -> None:
         """Hand over what is committed, as one line of the spool. Never raises."""
-        events, self._events, self._size = self._events, [], 0
+        with self._lock:
+            events, self._events, self._size = self._events, [], 0
         if events:
             hand_over(events)
 
@@ -95,7 +103,7 @@ def submit(kind: str, event: Event, raw: bytes, using: str) -> None:
         _at_commit(capture(kind, event), using)
     elif conf.ENABLED:
         scope = _current.get()
-        if scope is not None:
+        if scope is not None and not scope.closed:
             scope.submit(kind, raw, using)
         else:
             _at_commit(functools.partial(hand_over, [(kind, raw)]), using)

@@ -65,8 +65,8 @@ def _merged(kept: Any, other: Any) -> Any:
 class ActionHandler:
     """How the actions of one verb behave. The class without a verb stands for every verb that has no handler.
 
-    ``combine_with_<other verb>(newer, older)``, a static or class method, returns True when the two drafts of one
-    unit of work are one action; spaces in the verb are written as underscores.
+    ``combine_with_<other verb>(own, other)``, a static or class method, returns True when the two drafts of one unit
+    of work are one action; ``own`` is the draft of this class's verb. Spaces in the verb are written as underscores.
     """
 
     verb: ClassVar[str] = ""

@@ -75,6 +75,13 @@ class TrackableData(models.Model):
         return _counter_fields(cls)
 
     @classmethod
+    def greatest_of(cls, name: str) -> int:
+        """The greatest number that the column of the counter ``name`` holds on PostgreSQL, whatever is in use."""
+        internal_type = cls._meta.get_field(name).get_internal_type()
+        bits = 15 if "Small" in internal_type else 63 if "Big" in internal_type else 31
+        return (1 << bits) - 1
+
+    @classmethod
     def is_operation(cls, name: str) -> bool:
         """Whether a message may name ``name`` as its operation on this dataset."""
         return name in ("incr", "decr") or hasattr(getattr(cls, name, None), "footfall_operation")
@@ -157,11 +164,12 @@ class TrackableRegistry:
         ImproperlyConfigured for a dataset without a unique key (its Meta does not inherit) or without counters.
         """
         _refuse_unusable(trackable_cls)
-        for model in _models(model_or_iterable):
-            datasets = self._datasets.setdefault(model._meta.concrete_model or model, [])
-            if trackable_cls in datasets:
+        models_ = list(_models(model_or_iterable))
+        for model in models_:
+            if trackable_cls in self.datasets_of(model):
                 raise AlreadyRegistered(f"{trackable_cls.__name__} is registered for {model.__name__} already.")
-            datasets.append(trackable_cls)
+        for model in models_:
+            self._datasets.setdefault(model._meta.concrete_model or model, []).append(trackable_cls)
         self._by_label[trackable_cls._meta.label_lower] = trackable_cls
         self.revision += 1
         if admin_cls is not None and not admin.site.is_registered(trackable_cls):
@@ -169,9 +177,12 @@ class TrackableRegistry:
 
     def unregister(self, model_or_iterable: type[models.Model] | Iterable[type[models.Model]]) -> None:
         """Forget every dataset of the model or models. Raises NotRegistered for one that has none."""
-        for model in _models(model_or_iterable):
-            if self._datasets.pop(model._meta.concrete_model or model, None) is None:
+        models_ = list(_models(model_or_iterable))
+        for model in models_:
+            if not self.datasets_of(model):
                 raise NotRegistered(f"{model.__name__} has no dataset.")
+        for model in models_:
+            self._datasets.pop(model._meta.concrete_model or model, None)
         kept = {dataset for datasets in self._datasets.values() for dataset in datasets}
         self._by_label = {dataset._meta.label_lower: dataset for dataset in kept}
         self.revision += 1

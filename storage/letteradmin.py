@@ -230,8 +230,8 @@ class DeadLetterAdmin(_LetterAdmin):
         if summary.busy:
             self.message_user(request, _("%d in the hands of another replay.") % summary.busy, messages.WARNING)
         if summary.left_out:
-            text = _("%d left out: they took their worker down. Mend them, or name them in replay_dead_letters.")
-            self.message_user(request, text % summary.left_out, messages.WARNING)
+            left_out = _("%d left out: they took their worker down. Mend them, or name them in replay_dead_letters.")
+            self.message_user(request, left_out % summary.left_out, messages.WARNING)
         if not (summary.replayed or summary.still_dead or summary.busy or summary.left_out):
             self.message_user(request, _("Nothing to replay: no letter of them is open."), messages.WARNING)
 

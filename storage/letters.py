@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db import models, router, transaction
 
+from footfall.storage.clock import stored
 from footfall.storage.models import KEY_LENGTH, DeadLetter
 
 logger = logging.getLogger("footfall.letters")
@@ -28,7 +29,7 @@ def discard(letters: models.QuerySet[DeadLetter], by: str, now: datetime) -> int
         ids = list(wanted.values_list("pk", flat=True))
         for start in range(0, len(ids), CHUNK):
             rows = DeadLetter.objects.using(wanted.db).filter(pk__in=ids[start : start + CHUNK])
-            rows.update(state=DeadLetter.State.DISCARDED, settled_at=now)
+            rows.update(state=DeadLetter.State.DISCARDED, settled_at=stored(now))
     if ids:
         logger.info("%d dead letters discarded by %r.", len(ids), by)
     return len(ids)
@@ -43,7 +44,7 @@ def mend(letter: DeadLetter, body: bytes | None, by: str, now: datetime) -> None
     changes = {
         "edited_body": body,
         "edited_by": "" if body is None else by[:KEY_LENGTH],
-        "edited_at": None if body is None else now,
+        "edited_at": None if body is None else stored(now),
     }
     # One statement: it waits for a replay of this letter and then looks at the state again.
     rows = DeadLetter.objects.using(using).filter(pk=letter.pk, state=DeadLetter.State.OPEN)

@@ -48,10 +48,14 @@ def upsert(
     names = [*key, *changes]
     fields = [field_of(model, name) for name in names]
     connection = connections[using]
-    ordered = _prepared(connection, fields, sorted(rows, key=lambda row: row[: len(key)]))
+    # What is called for its default, as a UUID key is, is called for each new row.
+    fresh = [field for field in _unnamed(model, names) if callable(field.default)]
+    fields += fresh
+    in_order = sorted(rows, key=lambda row: row[: len(key)])
+    ordered = _prepared(connection, fields, [(*row, *(field.get_default() for field in fresh)) for row in in_order])
     if not ordered:
         return
-    constants = _constants(model, set(names), connection)
+    constants = _constants(model, [*names, *(field.name for field in fresh)], connection)
     sql = _statement(connection, model, fields, len(key), changes, [field for field, _ in constants])
     fixed = [value for _, value in constants]
     with connection.cursor() as cursor:
@@ -90,7 +94,9 @@ def _statement(
     key = ", ".join(columns[:key_size])
     updates = [
         f"{column} = {assign(connection, f'{table}.{column}', f'EXCLUDED.{column}', field)}"
-        for field, column, assign in zip(fields[key_size:], columns[key_size:], changes.values(), strict=True)
+        for field, column, assign in zip(
+            fields[key_size:], columns[key_size:], changes.values(), strict=False
+        )  # then fields of new rows only
     ]
     action = f"DO UPDATE SET {', '.join(updates)}" if updates else "DO NOTHING"
     names = ", ".join([*(quote(column_of(field)) for field in constants), *columns])
@@ -119,12 +125,16 @@ def _array_type(connection: BaseDatabaseWrapper, field: models.Field[Any, Any]) 
 
 
 def _constants(
-    model: type[models.Model], given: set[str], connection: BaseDatabaseWrapper
+    model: type[models.Model], given: Sequence[str], connection: BaseDatabaseWrapper
 ) -> list[tuple[models.Field[Any, Any], Any]]:
     blank = model()
+    prepared = [(field, field.pre_save(blank, add=True)) for field in _unnamed(model, given)]
+    return [(field, field.get_db_prep_save(value, connection)) for field, value in prepared]
+
+
+def _unnamed(model: type[models.Model], given: Sequence[str]) -> list[models.Field[Any, Any]]:
     fields = [f for f in model._meta.concrete_fields if f.name not in given and not isinstance(f, models.AutoField)]
-    fields = [f for f in fields if not (f.primary_key and f.db_returning)]
-    return [(field, field.get_db_prep_save(field.pre_save(blank, add=True), connection)) for field in fields]
+    return [f for f in fields if not (f.primary_key and f.db_returning)]
 
 
 _PLAIN = (models.CharField, models.IntegerField)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import UTC, datetime
 from functools import lru_cache
 from uuid import uuid4
 
 from django.db import router, transaction
 from django.db.models import F
+from django.utils import timezone
 
 from footfall.storage.models import Attempt
 
@@ -36,7 +36,7 @@ def begin(key: str) -> int:
     using = router.db_for_write(Attempt)
     with transaction.atomic(using=using):
         kills = kills_of(Attempt.objects.using(using).filter(key=key).first())
-        values = {"owner": me(), "count": kills + 1, "started_at": datetime.now(UTC)}
+        values = {"owner": me(), "count": kills + 1, "started_at": timezone.now()}
         Attempt.objects.using(using).update_or_create(key=key, defaults=values)
     return kills
 

@@ -5,8 +5,12 @@ a time (retry them, time them out, look at their options) makes no sense for it,
 hooks of an allow-list run for it. Models are not imported here: django-dramatiq loads brokers before they exist.
 """
 
+import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Callable, Iterable
-from threading import Event
+from threading import Event, Thread
 from typing import Any, Protocol
 
 import dramatiq
@@ -60,6 +64,12 @@ class BatchProxy(MessageProxy):
 class WorkerLife(Middleware):
     """Prepares the process when a worker boots, tells whatever waits that it shuts down, and tidies up behind it."""
 
+    def after_process_boot(self, broker: dramatiq.Broker) -> None:
+        """End with the master: an orphan would go on consuming, unsupervised, with the code of before a deploy."""
+        master = multiprocessing.parent_process()
+        if master is not None:
+            Thread(target=_end_with, args=(master.pid,), name="footfall-orphan-watch", daemon=True).start()
+
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         assert isinstance(broker, BatchBroker)
         broker.stopping.clear()
@@ -74,6 +84,12 @@ class WorkerLife(Middleware):
 
     def before_consumer_thread_shutdown(self, broker: dramatiq.Broker, thread: Any) -> None:
         connections.close_all()
+
+
+def _end_with(master: int | None) -> None:
+    while os.getppid() == master:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 #: Middleware that may see a batch. Retries would enqueue the made-up message, TimeLimit and ShutdownNotifications

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from django.db import Error, router, transaction
 
 from footfall.producers.reasons import Reason
+from footfall.storage.clock import stored
 from footfall.storage.models import DeadLetter
 from footfall.workers import ledger, tallies
 from footfall.workers.failures import Blame, Transient, blame
@@ -47,8 +48,8 @@ def letter_of(parcel: Parcel, now: datetime) -> DeadLetter:
         reason=outcome.reason.value,
         error=outcome.error,
         body=parcel.raw,
-        first_seen=now,
-        last_seen=now,
+        first_seen=stored(now),
+        last_seen=stored(now),
     )
 
 

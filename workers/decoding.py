@@ -1,6 +1,7 @@
 """From the raw bytes of a delivery to events, or to the reason why not. Pure: no broker, no database, no Dramatiq."""
 
 import json
+import math
 import uuid
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,12 @@ class _Header(Struct):
     version: int = VERSION
 
 
+def _whole_number(digits: str) -> int | float:
+    # Python refuses to read more than some thousand digits, which is no fault of the JSON around them.
+    return int(digits) if len(digits) <= 400 else math.inf
+
+
+_json = json.JSONDecoder(parse_int=_whole_number)
 _events = msgspec.json.Decoder(Event)
 _envelopes = msgspec.json.Decoder(Envelope)
 _headers = msgspec.json.Decoder(_Header)
@@ -85,13 +92,12 @@ def _closed(body: bytes, queue: str, error: Malformed) -> Message:
 
 def check_age(timestamp_ms: int, now: datetime, rules: Rules) -> None:
     """A message is younger than the ledger remembers, so that a duplicate would be known, and not from the future."""
-    age = timedelta(seconds=now.timestamp() - timestamp_ms / 1000) if timestamp_ms < 2**47 else -timedelta.max
-    if age > rules.oldest:
-        raise Malformed(Reason.EXPIRED, f"The message is {age.days} days old, more than {rules.oldest.days}.")
-    if age < -rules.skew:
-        raise Malformed(
-            Reason.BAD_TIME, f"message_timestamp {timestamp_ms} is in the future (milliseconds are expected)."
-        )
+    age = now.timestamp() - timestamp_ms / 1000
+    if age > rules.oldest.total_seconds():
+        raise Malformed(Reason.EXPIRED, f"The message is {age / 86400:.0f} days old, more than {rules.oldest.days}.")
+    if age < -rules.skew.total_seconds():
+        text = f"message_timestamp {timestamp_ms} is in the future: milliseconds since 1970 are expected."
+        raise Malformed(Reason.BAD_TIME, text)
 
 
 def decode_envelope(body: bytes, queue: str, rules: Rules) -> Envelope:
@@ -117,17 +123,47 @@ def _decode_leniently(body: bytes, error: Exception) -> Envelope:
     args = document.get("args")
     if not (isinstance(args, list) and len(args) == 1 and isinstance(args[0], list)):
         raise Malformed(Reason.BAD_ENVELOPE, "args is not a list that holds one list of events.")
-    raws = [msgspec.Raw(json.dumps(event, separators=(",", ":")).encode()) for event in args[0]]
     try:
         envelope = msgspec.convert({**document, "args": [[]]}, Envelope)
     except _UNDECODABLE as wrong:
         raise Malformed(Reason.BAD_ENVELOPE, str(wrong)) from None
-    return msgspec.structs.replace(envelope, args=(raws,))
+    return msgspec.structs.replace(envelope, args=(_events_in(body.decode()),))
+
+
+def _events_in(text: str) -> list[msgspec.Raw]:
+    """The bytes of each event, as they stand in the JSON ``text`` of an envelope that was found to have them."""
+    at = _after(text, 0, "{")
+    while True:
+        name, at = _json.raw_decode(text, at)
+        at = _after(text, at, ":")
+        if name == "args":
+            break
+        _, at = _json.raw_decode(text, at)
+        at = _after(text, at, ",")
+    at = _after(text, _after(text, at, "["), "[")
+    events = []
+    while text[at] != "]":
+        _, end = _json.raw_decode(text, at)
+        events.append(msgspec.Raw(text[at:end].encode()))
+        at = _after(text, end, ",")
+    return events
+
+
+def _after(text: str, at: int, mark: str) -> int:
+    """The place of the next value, past blanks and, where it stands there, ``mark``."""
+    at = _blank(text, at)
+    return _blank(text, at + 1) if text[at] == mark else at
+
+
+def _blank(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\n", "\t", "\r"):
+        at += 1
+    return at
 
 
 def _parse(raw: bytes, error: Exception) -> Any:
     try:
-        return json.loads(raw.decode("utf-8"))
+        return _json.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as wrong:
         raise Malformed(Reason.NOT_UTF8, f"Not UTF-8: {wrong.reason} at byte {wrong.start}.") from None
     except RecursionError:

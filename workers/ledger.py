@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.db import connections
 
 from footfall.producers.settings import conf
+from footfall.storage.clock import stored
 from footfall.storage.models import AppliedMessage
 
 CHUNK = 400
@@ -19,7 +20,7 @@ def enter(ids: Collection[uuid.UUID], now: datetime, using: str) -> set[uuid.UUI
 
     Blocks while another transaction that entered one of them is open; where that commits, the id counts as known.
     """
-    ordered = sorted(ids)
+    ordered, now = sorted(ids), stored(now)
     if connections[using].vendor == "postgresql":
         return _enter_array(ordered, now, using)
     known: set[uuid.UUID] = set()
@@ -62,7 +63,7 @@ def prune(now: datetime, using: str, *, limit: int = 10_000) -> int:
 
     Older messages are refused by their age, so none of them can come back. One more day is kept than the age allows.
     """
-    oldest = now - timedelta(days=conf.LEDGER_DAYS + 1)
+    oldest = stored(now) - timedelta(days=conf.LEDGER_DAYS + 1)
     rows = AppliedMessage.objects.using(using)
     old = list(rows.filter(applied_at__lt=oldest).order_by("applied_at").values_list("pk", flat=True)[:limit])
     for start in range(0, len(old), CHUNK):

@@ -11,14 +11,16 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from django.db import connections, models, transaction
 
 from footfall.producers.messages import decode_unit
 from footfall.producers.queues import SPOOL
 from footfall.producers.reasons import Reason
+from footfall.storage.clock import stored
 from footfall.storage.models import DeadLetter, Tally
 from footfall.workers import deadletters, ledger, tallies
 from footfall.workers.decoding import open_event
@@ -109,7 +111,8 @@ def _locked(ids: list[Any], using: str) -> list[DeadLetter]:
 
 def _opened(letter: DeadLetter, now: datetime) -> Case:
     """The parcels in a letter: its one event, or what a whole delivery holds once its bytes can be opened."""
-    limits = rules()
+    # However old: the ledger may have forgotten it, and a person has decided.
+    limits = msgspec.structs.replace(rules(), oldest=timedelta.max)
     body = letter.current_body
     if not letter.whole:
         return Case(letter, [open_event(body, letter.message_id, letter.position, letter.queue, now, limits)])
@@ -161,13 +164,13 @@ def _close(case: Case, now: datetime, using: str, summary: Summary) -> None:
     """Settle the letter's state: replayed, or open again with the new reason."""
     letter, again = case.letter, [parcel for parcel in case.parcels if _died(parcel)]
     letter.attempts += 1
-    letter.last_seen = now
+    letter.last_seen = stored(now)
     if again and (not letter.whole or again[0].position == WHOLE):
         _reopen(letter, again[0])
     else:
         deadletters.write(again, now, using)
         letter.state = DeadLetter.State.REPLAYED
-        letter.settled_at = now
+        letter.settled_at = stored(now)
         summary.replayed += 1
     _count(again, summary)
     letter.save(using=using)

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from footfall.producers.messages import INT64_MAX, KINDS
 from footfall.producers.reasons import Reason
+from footfall.storage.clock import stored
 from footfall.storage.models import DeadLetter
 from footfall.workers.outcomes import UNKNOWN_KIND
 
@@ -51,7 +52,7 @@ class Selection:
         if self.kinds:
             letters = letters.filter(kind__in=self.kinds)
         if self.since is not None:
-            letters = letters.filter(last_seen__gte=self.since)
+            letters = letters.filter(last_seen__gte=stored(self.since))
         if self.ids:
             letters = letters.filter(pk__in=self.ids)
         return letters

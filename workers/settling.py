@@ -17,7 +17,7 @@ from threading import Event
 from django.db import Error
 
 from footfall.producers.queues import QUARANTINE
-from footfall.workers import attempts, deadletters, pipeline, sessions
+from footfall.workers import attempts, deadletters, pipeline, sessions, upkeep
 from footfall.workers.batches import Batch
 from footfall.workers.consumer import QueueBatch
 from footfall.workers.embedded import SpoolBatch
@@ -133,6 +133,7 @@ def apply(deliveries: Sequence[Delivery], also: Callable[[str], None] | None = N
     """Apply ``deliveries`` through the pipeline in sessions that are bounded in time. Raises what it raises."""
     with sessions.bounded():
         pipeline.apply(deliveries, also=also)
+        upkeep.now_and_then()
 
 
 def persevere(work: Callable[[], object], batch: Batch, stop: Event) -> bool:

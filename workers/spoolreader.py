@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from django.db import router, transaction
+from django.utils import timezone
 
 from footfall.producers.messages import decode_unit
 from footfall.producers.settings import conf
@@ -178,14 +178,14 @@ class SpoolReader:
 
 def begin(pieces: Iterable[Piece]) -> None:
     """Write down that this process starts ``pieces`` now; committed. Raises the database's errors."""
-    now, owner = datetime.now(UTC), attempts.me()
+    now, owner = timezone.now(), attempts.me()
     rows = [Attempt(key=p.region.key, owner=owner, count=p.region.kills + 1, started_at=now) for p in pieces]
     _store(rows)
 
 
 def conclude(pieces: Iterable[Piece]) -> None:
     """Write down how far ``pieces`` go, now that they are applied. In the caller's transaction."""
-    now = datetime.now(UTC)
+    now = timezone.now()
     advance({piece.slice.journal: piece.slice.end for piece in pieces})
     for piece in pieces:
         attempts.forget(piece.region.key)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from footfall.storage.clock import stored
 from footfall.storage.models import SpiderTally, Tally
 from footfall.storage.upsert import add, upsert
 from footfall.workers.outcomes import Message, Parcel
@@ -36,7 +37,7 @@ def settled(parcels: Iterable[Parcel]) -> Counts:
 
 def write(counts: Counts, parcels: Iterable[Parcel], now: datetime, using: str) -> None:
     """Add ``counts`` to this hour, and the filtered spiders among ``parcels`` to their event's day."""
-    hour = now.replace(minute=0, second=0, microsecond=0)
+    hour = stored(now.replace(minute=0, second=0, microsecond=0))
     rows = ((hour, kind, name, count) for (kind, name), count in counts.items())
     upsert(Tally, ("hour", "kind", "name"), {"count": add}, rows, using)
     spiders: Counter[tuple[object, str]] = Counter()

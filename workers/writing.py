@@ -50,35 +50,40 @@ class _Writer:
         self.internal: Counter[str] = Counter()
 
     def write(self, atoms: list[Atom]) -> None:
+        waiting = [atoms]
+        while waiting:
+            some = waiting.pop()
+            if some:
+                waiting += reversed(self._write_some(some))
+
+    def _write_some(self, atoms: list[Atom]) -> list[list[Atom]]:
+        """Write them all, or decide about one of them; returns what is to be written instead."""
         parcels = [parcel for atom in atoms for parcel in atom]
+        failure = self._try(parcels)
+        if failure is None:
+            for parcel in parcels:
+                parcel.outcome = APPLIED
+            return []
+        if isinstance(failure, _Culprit):
+            failure.parcel.outcome = dead(Reason.HANDLER_ERROR, str(failure), "fold")
+            # In halves: where there is one culprit there may be many, and each costs a try of all the others.
+            return _halves([left for atom in atoms if (left := [p for p in atom if p is not failure.parcel])])
+        if len(parcels) == 1:
+            self._bury(parcels[0], failure)
+            return []
+        return _halves(atoms if len(atoms) > 1 else [[parcel] for parcel in parcels])
+
+    def _try(self, parcels: Sequence[Parcel]) -> Exception | None:
+        """Write them all under one savepoint; returns what they failed with, raises what is transient."""
         try:
             with transaction.atomic(using=self.using):
                 _fold_and_write(parcels, self.using)
                 _check_constraints(self.using)
-        except _Culprit as culprit:
-            culprit.parcel.outcome = dead(Reason.HANDLER_ERROR, str(culprit), "fold")
-            self._again([[p for p in atom if p is not culprit.parcel] for atom in atoms])
         except Exception as error:
             if blame(error) is Blame.TRANSIENT:
                 raise
-            self._halve(atoms, parcels, error)
-        else:
-            for parcel in parcels:
-                parcel.outcome = APPLIED
-
-    def _again(self, atoms: list[Atom]) -> None:
-        if left := [atom for atom in atoms if atom]:
-            self.write(left)
-
-    def _halve(self, atoms: list[Atom], parcels: list[Parcel], error: Exception) -> None:
-        if len(parcels) == 1:
-            self._bury(parcels[0], error)
-            return
-        if len(atoms) == 1:
-            atoms = [[parcel] for parcel in parcels]
-        middle = len(atoms) // 2
-        self.write(atoms[:middle])
-        self.write(atoms[middle:])
+            return error
+        return None
 
     def _bury(self, parcel: Parcel, error: Exception) -> None:
         if blame(error) is Blame.DATA:
@@ -89,6 +94,11 @@ class _Writer:
         if self.size >= LARGE_BATCH and self.internal[name] > self.size / 2:
             raise Fault(f"More than half of {self.size} events fail with {name}: {error}") from error
         parcel.outcome = dead(Reason.INTERNAL_ERROR, f"{name}: {error}", "write")
+
+
+def _halves(atoms: list[Atom]) -> list[list[Atom]]:
+    middle = len(atoms) // 2
+    return [atoms[:middle], atoms[middle:]]
 
 
 class _Culprit(Exception):

@@ -79,7 +79,14 @@ def test_what_a_view_publishes_arrives_as_rows(transport: Any, reader: User, art
     for _ in range(3):
         assert client.get(f"/articles/{article.pk}/").status_code == 200
 
-    eventually(lambda: views_of(article) == 3 and Action.objects.count() == 3)
+    eventually(
+        lambda: (
+            views_of(article) == 3
+            and Action.objects.count() == 3
+            and ViewMark.objects.exists()
+            and Statistic.objects.exists()
+        )
+    )
     assert ViewMark.objects.get().user == reader
     assert Statistic.objects.get().counter == 3
     assert {action.verb for action in Action.objects.all()} == {"read"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from django.db import Error as DatabaseError
 from django.db import connections
 
 from footfall.producers.messages import Action as ActionEvent
@@ -17,6 +18,7 @@ from footfall.producers.reasons import Reason
 from footfall.producers.rules import Malformed
 from footfall.producers.settings import conf
 from footfall.storage.actions import Draft, handler_of, level_of
+from footfall.storage.clock import stored
 from footfall.storage.models import Action, ActionObject
 from footfall.workers.folding.references import canonical
 
@@ -46,6 +48,8 @@ def fold(events: Iterable[ActionEvent]) -> list[Draft]:
         mates = by_unit.setdefault(event.unit or event.id, [])
         try:
             _join(_draft(event), mates, kept, _delay(event))
+        except DatabaseError:
+            raise  # it says itself whether to wait or whom to blame
         except Exception as error:
             raise HandlerFailed(index, error) from error
     return kept
@@ -56,7 +60,7 @@ def _draft(event: ActionEvent) -> Draft:
         id=event.id,
         actor=None if event.actor is None else canonical(event.actor),
         verb=event.verb,
-        timestamp=event.at,
+        timestamp=stored(event.at),
         level=level_of(event.verb) if event.level is None else event.level,
         targets=list(dict.fromkeys(map(canonical, event.targets))),
         related=list(dict.fromkeys(map(canonical, event.related))),

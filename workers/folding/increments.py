@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from django.db import DatabaseError, connections, router
+from django.db import Error as DatabaseError
+from django.db import connections, router
 from django.utils import timezone
 
 from footfall.producers.messages import Increment, Ref
@@ -183,10 +184,4 @@ def _limit(revision: int, label: str, object_type: str, name: str, op: str) -> i
         raise Malformed(Reason.UNKNOWN_FIELD, f"{dataset.__name__} has no counter field {name[:80]!r}.")
     if not dataset.is_operation(op):
         raise Malformed(Reason.UNKNOWN_OPERATION, f"{dataset.__name__} has no operation {op[:80]!r}.")
-    return _greatest(dataset._meta.get_field(name).get_internal_type())
-
-
-def _greatest(internal_type: str) -> int:
-    """The greatest number that a column of this type holds on PostgreSQL, whichever database is in use."""
-    bits = 15 if "Small" in internal_type else 63 if "Big" in internal_type else 31
-    return (1 << bits) - 1
+    return dataset.greatest_of(name)

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.contrib.auth import get_user_model
 
 from footfall.producers.messages import Ref, View
+from footfall.storage.clock import stored
 from footfall.storage.marks import MarkKey, raise_marks
 from footfall.workers.folding.references import canonical, key_of
 
@@ -25,8 +26,9 @@ def fold(events: Iterable[View]) -> dict[MarkKey, datetime]:
     for event in events:
         ref = None if event.object is None else canonical(event.object)
         key = (key_of(user_model, event.user), ref.type if ref else "", (ref.id or "") if ref else "")
-        if key not in marks or marks[key] < event.at:
-            marks[key] = event.at
+        at = stored(event.at)
+        if key not in marks or marks[key] < at:
+            marks[key] = at
     return marks
 
 
