@@ -1,4 +1,4 @@
-"""Fixtures for every distance. The servers are started outside (``deploy/stack.py run``); here tests take hold of them."""
+"""Fixtures for every distance. Servers are started outside (``deploy/stack.py run``); tests take hold of them."""
 
 import importlib.util
 import os

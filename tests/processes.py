@@ -1,5 +1,6 @@
 """Real processes for the tests: started in a session of their own, ended by pid."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -37,10 +38,8 @@ class Process:
 
     def kill_all(self) -> None:
         """SIGKILL the command and everything it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._popen.wait(10)
 
     def children(self) -> list[int]:
@@ -52,10 +51,8 @@ class Process:
         """TERM, then KILL whatever is left of the session."""
         if self.is_running():
             self.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(15)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill_all()
 
 
