@@ -32,11 +32,11 @@ from footfall.producers.settings import conf
 from footfall.producers.shipper import (
     BodyRefusedError,
     BrokerAwayError,
-    Message,
     PublishFailed,
     QueueFullError,
     UnroutableError,
 )
+from footfall.producers.slices import Message
 
 __all__ = [
     "BodyRefusedError",

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
-from footfall.producers import shipper, spool
+from footfall.producers import background, spool
 from footfall.producers.messages import Event, encode_unit, new_id
 from footfall.producers.rules import clean_user_agent
 from footfall.producers.settings import conf
@@ -91,7 +91,7 @@ def hand_over(events: list[tuple[str, bytes]]) -> None:
         if conf.TRANSPORT == "immediate":
             import_string(conf.APPLY)(line)
         elif spool.current_spool().append(line):
-            shipper.notify()
+            background.notify()
     except Exception:
         logger.exception("A unit of %d events could not be handed over and is lost.", len(events))
 

@@ -4,7 +4,7 @@ The rule: what will be published is written down first (the *slice*: from where 
 under which ids), then published, and when all of it is confirmed the offset moves. So after a crash at any point the
 same messages go out again under the same ids, and the worker's ledger knows them.
 
-One shipper works for a spool, whoever holds its lock: a thread of a web process (`notify`) or ``ship_spool``.
+One shipper works for a spool, whoever holds its lock: a thread of a web process (`background`) or ``ship_spool``.
 """
 
 import logging
@@ -12,22 +12,29 @@ import os
 import random
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
-from django.core.signals import setting_changed
-from msgspec import Struct
 
-from footfall.producers.messages import Unit, decode_unit, encode_message, new_id
-from footfall.producers.queues import INCREMENTS, QUEUE_OF_KIND
 from footfall.producers.settings import conf
-from footfall.producers.spool import current_spool, sync_directory
+from footfall.producers.slices import (
+    POSITION_SUFFIX,
+    Limits,
+    Message,
+    Pending,
+    Position,
+    assemble,
+    cut,
+    events_by_cut,
+    events_by_kind,
+    load_position,
+    take_apart,
+)
+from footfall.producers.spool import sync_directory
 from footfall.producers.tail import (
     JournalDamagedError,
     Slice,
@@ -41,25 +48,17 @@ from footfall.producers.tail import (
 
 logger = logging.getLogger("footfall.shipper")
 
-POSITION_SUFFIX = ".offset"
 LOCK_NAME = ".shipper.lock"
 
 #: What is read in one round. A journal cut short by it is finished before a younger one is begun.
 ROUND_BYTES = 4_194_304
 #: Less left than this, and the round is full: one event may be as long.
 ROUND_REST_BYTES = 65_536
-#: A longer line isn't taken apart; many a broker refuses a longer body.
-LONGEST_LINE = 16_777_216
-
-STRAY = "stray"
-
 SHORTEST_PAUSE = 0.02
 LONGEST_PAUSE = 0.25
 STAND_BY_SECONDS = 1.0
 FIRST_BACK_OFF = 0.2
 LONGEST_BACK_OFF = 10.0
-
-Message = tuple[str, bytes]
 
 
 class PublishFailed(Exception):
@@ -100,49 +99,6 @@ class Publisher(Protocol):
 
     def abandon(self) -> None:
         """In a forked child: forget the parent's connection without a word to the broker."""
-
-
-class Cut(Struct, frozen=True):
-    """One message of a slice: the next ``events`` events of ``kind``, or a stray line. ``aside``: not published."""
-
-    queue: str
-    id: uuid.UUID
-    kind: str
-    events: int = 1
-    aside: bool = False
-
-
-class Pending(Struct, frozen=True):
-    """A slice that may have been published: up to byte ``end``, at ``timestamp`` (ms since epoch), as ``messages``."""
-
-    end: int
-    timestamp: int
-    messages: list[Cut]
-
-
-class Position(Struct, frozen=True):
-    """Where the shipper is in ``journal``: all before byte ``offset`` is confirmed. Stored beside the journal."""
-
-    journal: str
-    offset: int = 0
-    pending: Pending | None = None
-
-
-@dataclass(slots=True)
-class Contents:
-    """A slice taken apart: per kind the groups of events that stay together, and the lines that are no units."""
-
-    units: int = 0
-    groups: dict[str, list[list[bytes]]] = field(default_factory=dict)
-    strays: list[tuple[int, bytes]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How large a message may be. One group that exceeds them is a message of its own."""
-
-    events: int
-    bytes: int
 
 
 @dataclass(slots=True)
@@ -442,71 +398,6 @@ class Shipper:
         self._failures = 0
 
 
-def take_apart(piece: Slice) -> Contents:
-    """The units in ``piece`` as events by kind. Views and increments stand alone, a unit's actions stay together."""
-    contents = Contents(groups={kind: [] for kind in QUEUE_OF_KIND})
-    for offset, line in piece.lines:
-        contents.units += 1
-        unit = _unit_in(line)
-        if unit is None:
-            contents.strays.append((offset, line))
-            continue
-        for kind, raws in unit.by_kind():
-            events = [bytes(raw) for raw in raws]
-            contents.groups[kind] += [events] if kind == "action" else [[event] for event in events]
-    return contents
-
-
-def _unit_in(line: bytes) -> Unit | None:
-    if len(line) > LONGEST_LINE:
-        return None
-    if not line.isascii():
-        # Events are not decoded here, and one with broken text would spoil the message for its neighbours.
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            return None
-    return decode_unit(line)
-
-
-def cut(contents: Contents, limits: Limits) -> Iterator[Cut]:
-    """How ``contents`` is to be published: as many events in a message as ``limits`` allow, each under a new id."""
-    for kind, groups in contents.groups.items():
-        for events in _pack(groups, limits):
-            yield Cut(QUEUE_OF_KIND[kind], new_id(), kind, events)
-    for _ in contents.strays:
-        yield Cut(INCREMENTS, new_id(), STRAY)
-
-
-def _pack(groups: list[list[bytes]], limits: Limits) -> Iterator[int]:
-    events = size = 0
-    for group in groups:
-        weight = sum(map(len, group))
-        if events and (events + len(group) > limits.events or size + weight > limits.bytes):
-            yield events
-            events = size = 0
-        events += len(group)
-        size += weight
-    if events:
-        yield events
-
-
-def assemble(contents: Contents, pending: Pending) -> dict[int, Message]:
-    """The messages of a slice by their number, byte for byte the same whenever they are made from the same slice."""
-    events = {kind: chain.from_iterable(groups) for kind, groups in contents.groups.items()}
-    strays = iter(contents.strays)
-    messages = {}
-    for number, part in enumerate(pending.messages):
-        if part.kind == STRAY:
-            _, body = next(strays)
-        else:
-            own = list(islice(events[part.kind], part.events))
-            body = encode_message(part.queue, part.id, pending.timestamp, own)
-        if not part.aside:
-            messages[number] = (part.queue, body)
-    return messages
-
-
 def _repeat(path: Path, position: Position, pending: Pending) -> Shipment:
     """The slice that was under way when a shipper died, as it was. Raises JournalDamagedError where it has changed."""
     size = pending.end - position.offset
@@ -514,135 +405,6 @@ def _repeat(path: Path, position: Position, pending: Pending) -> Shipment:
     if piece is None or piece.end != pending.end:
         raise JournalDamagedError(path, position.offset, "a slice that was under way is not there any more.")
     contents = take_apart(piece)
-    if _sums(contents) != _sums_of_cuts(pending):
+    if events_by_kind(contents) != events_by_cut(pending):
         raise JournalDamagedError(path, position.offset, "a slice that was under way holds something else now.")
     return Shipment(path, position, pending, contents.units, assemble(contents, pending))
-
-
-def _sums(contents: Contents) -> dict[str, int]:
-    counts = {kind: sum(map(len, groups)) for kind, groups in contents.groups.items()}
-    counts[STRAY] = len(contents.strays)
-    return counts
-
-
-def _sums_of_cuts(pending: Pending) -> dict[str, int]:
-    counts = dict.fromkeys((*QUEUE_OF_KIND, STRAY), 0)
-    for part in pending.messages:
-        counts[part.kind] = counts.get(part.kind, 0) + part.events
-    return counts
-
-
-def load_position(journal: Path) -> Position:
-    """Where the shipping of ``journal`` stands. Raises JournalDamagedError where that can't be read any more."""
-    try:
-        stored = journal.with_name(f"{journal.name}{POSITION_SUFFIX}").read_bytes()
-    except FileNotFoundError:
-        return Position(journal.name)
-    try:
-        return msgspec.json.decode(stored, type=Position)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        text = f"the position up to which it was shipped is unreadable ({error})."
-        raise JournalDamagedError(journal, 0, text) from error
-
-
-# -- The thread of a web process
-
-
-class _Background:
-    """The shipper thread of one process."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        # Unlike an Event it may be set from a signal handler that interrupts its being set.
-        self.wake: SimpleQueue[None] = SimpleQueue()
-        self.stop = threading.Event()
-        self.shipper: Shipper | None = None
-        self.thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        if conf.TRANSPORT == "rabbitmq" and conf.SHIPPER == "thread":
-            self.thread = threading.Thread(target=self._run, name="footfall-shipper", daemon=True)
-            self.thread.start()
-
-    def end(self, timeout: float) -> None:
-        self.stop.set()
-        self.wake.put(None)
-        if self.thread is not None:
-            self.thread.join(timeout)
-
-    def _run(self) -> None:
-        try:
-            # pika is loaded where something is shipped, not in every process of a site.
-            from footfall.producers.confirms import ConfirmingPublisher, amqp_parameters
-
-            spool = current_spool()
-            spool.open()
-            self.shipper = Shipper(spool.directory, ConfirmingPublisher(amqp_parameters()), wake=self.wake)
-            self.shipper.run(self.stop)
-        except Exception:
-            logger.exception("The shipper thread can't work. Its lines stay in the spool.")
-
-
-_background: _Background | None = None
-_starting = threading.RLock()
-
-
-def notify() -> None:
-    """Say that a line was accepted: starts this process's shipper thread if there is to be one, and wakes it.
-
-    Takes well under a microsecond, but the first time. Never raises, never blocks.
-    """
-    background = _background
-    if background is None or background.pid != os.getpid():
-        start_thread()
-    elif background.wake.empty():
-        background.wake.put(None)
-
-
-def start_thread() -> None:
-    """Start this process's shipper thread where TRANSPORT and SHIPPER ask for it; once. Never raises, never blocks.
-
-    The thread is a daemon: it doesn't hold up the end of the process, what is not shipped stays in the spool.
-    """
-    global _background
-    with _starting:
-        if _background is not None and _background.pid == os.getpid():
-            return
-        _leave_to_parent()
-        _background = _Background()
-        try:
-            _background.start()
-        except Exception:
-            logger.exception("The shipper thread couldn't be started. Its lines stay in the spool.")
-
-
-def stop_thread(timeout: float = 5.0) -> None:
-    """End this process's shipper thread, if it has one, and wait for it. The next `notify` starts another."""
-    global _background
-    background, _background = _background, None
-    if background is not None and background.pid == os.getpid():
-        background.end(timeout)
-
-
-def _leave_to_parent() -> None:
-    if _background is not None and _background.shipper is not None:
-        _background.shipper.abandon()
-
-
-def _start_in_child() -> None:
-    global _background, _starting
-    _starting = threading.RLock()
-    _leave_to_parent()
-    _background = None
-
-
-# After the spool's own hook, which lets go of the guard that `abandon` needs.
-os.register_at_fork(after_in_child=_start_in_child)
-
-
-def _forget_settings(*, setting: str, **_: Any) -> None:
-    if setting in {"FOOTFALL", "DRAMATIQ_BROKER", "BASE_DIR"}:
-        stop_thread()
-
-
-setting_changed.connect(_forget_settings)

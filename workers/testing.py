@@ -4,8 +4,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from footfall.producers.background import stop_thread
 from footfall.producers.settings import conf
-from footfall.producers.shipper import Message, Shipper, stop_thread
+from footfall.producers.shipper import Shipper
+from footfall.producers.slices import Message
 from footfall.producers.spool import current_spool
 from footfall.producers.tail import SpoolLock
 from footfall.workers import pipeline, spoolreader

@@ -373,12 +373,12 @@ WEB_PROCESS = """
 import sys, time
 import django
 django.setup()
-from footfall.producers import shipper, spool
+from footfall.producers import background, spool
 from footfall.producers.messages import encode_unit, new_id
 for number in range(400):
     line = encode_unit(new_id(), [("view", b'"%s-%d"' % (sys.argv[1].encode(), number))])
     assert spool.current_spool().append(line)
-    shipper.notify()
+    background.notify()
     print(number, flush=True)
     time.sleep(0.003)
 time.sleep(60)

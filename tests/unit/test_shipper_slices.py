@@ -18,18 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from footfall.producers import shipper as shipper_module
+from footfall.producers.background import notify, stop_thread
 from footfall.producers.messages import encode_unit, new_id
 from footfall.producers.queues import ACTIONS, INCREMENTS, VIEWS
 from footfall.producers.shipper import (
     BodyRefusedError,
     BrokerAwayError,
-    Message,
     PublishFailed,
     Shipper,
-    load_position,
-    notify,
-    stop_thread,
 )
+from footfall.producers.slices import Message, load_position
 from footfall.producers.spool import Spool
 from footfall.producers.tail import SpoolLock, journals
 
