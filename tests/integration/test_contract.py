@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import time
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -330,3 +333,24 @@ def test_labels_are_counted_per_category_element_and_day(transport: Any) -> None
     eventually(lambda: Statistic.objects.aggregate(n=Sum("counter"))["n"] == 3)
     rows = set(Statistic.objects.values_list("category", "counter", "day"))
     assert {(c, n, str(day)) for c, n, day in rows} == {("nav", 2, "2026-06-02"), ("footer", 1, "2026-06-02")}
+
+
+def test_a_worker_ends_with_its_master(transport: Any, article: Article) -> None:
+    """SIGKILL of the master leaves no orphan behind that would consume unsupervised."""
+    worker = transport.start_worker()
+    transport.put(message(INCREMENTS, increment(article)), INCREMENTS)
+    eventually(lambda: views_of(article) == 1)
+    (child,) = [pid for pid in worker.children() if is_python(pid)]
+
+    os.kill(worker.pid, signal.SIGKILL)
+
+    eventually(lambda: not is_python(child), 30)
+
+
+def is_python(pid: int) -> bool:
+    """Whether a process with this id runs, and is no helper of the interpreter."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"dramatiq" in command and b"resource_tracker" not in command
