@@ -25,6 +25,8 @@ def raise_marks(marks: Mapping[MarkKey, datetime], using: str) -> None:
     upsert(ViewMark, ("user", "object_type", "object_id"), {"at": latest}, rows, using)
     for (user, object_type, object_id), at in sorted(marks.items()):
         if not object_id:
-            narrower = ViewMark.objects.using(using).filter(user_id=user, at__lte=at)
             scope = Q(object_type=object_type) & ~Q(object_id="") if object_type else ~Q(object_type="")
-            narrower.filter(scope).delete()
+            narrower = ViewMark.objects.using(using).filter(scope, user_id=user, at__lte=at)
+            # One that somebody else is raising may stay: it does no harm, and waiting for it might be in a circle.
+            idle = narrower.select_for_update(skip_locked=True).values("pk")
+            ViewMark.objects.using(using).filter(pk__in=idle).delete()

@@ -65,11 +65,6 @@ def upsert(
             cursor.executemany(sql, [(*fixed, *row) for row in ordered])
 
 
-def insert_missing(model: type[models.Model], key: Sequence[str], rows: Iterable[Row], using: str) -> None:
-    """Insert a row with default values for each key in ``rows`` that has none yet. Otherwise like `upsert`."""
-    upsert(model, key, {}, rows, using)
-
-
 def field_of(model: type[models.Model], name: str) -> models.Field[Any, Any]:
     """The concrete field ``name`` of ``model``."""
     return cast("models.Field[Any, Any]", model._meta.get_field(name))
@@ -98,10 +93,9 @@ def _statement(
             fields[key_size:], columns[key_size:], changes.values(), strict=False
         )  # then fields of new rows only
     ]
-    action = f"DO UPDATE SET {', '.join(updates)}" if updates else "DO NOTHING"
     names = ", ".join([*(quote(column_of(field)) for field in constants), *columns])
     source = _source(connection, fields, columns, key, len(constants))
-    return f"INSERT INTO {table} ({names}) {source} ON CONFLICT ({key}) {action}"
+    return f"INSERT INTO {table} ({names}) {source} ON CONFLICT ({key}) DO UPDATE SET {', '.join(updates)}"
 
 
 def _source(

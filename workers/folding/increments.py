@@ -21,7 +21,7 @@ from footfall.producers.reasons import Reason
 from footfall.producers.rules import Malformed
 from footfall.storage.datasets import TrackableData, clamps_at_zero, site
 from footfall.storage.models import Statistic
-from footfall.storage.upsert import add, add_down_to_zero, column_of, field_of, insert_missing, upsert
+from footfall.storage.upsert import add, add_down_to_zero, column_of, field_of, upsert
 from footfall.workers.folding.references import canonical, model_of
 
 RowKey = tuple[Any, ...]
@@ -106,23 +106,28 @@ def _fold_counter(sums: Sums, index: int, event: Increment) -> None:
 
 def write(sums: Sums, using: str) -> None:
     """Apply ``sums``, table by table in one order. Raises OperationFailed for a custom operation that raises."""
-    for dataset, rows in sorted(sums.counters.items(), key=lambda item: item[0]._meta.label_lower):
-        _write_counters(dataset, rows, using)
+    datasets = {*sums.counters, *(call.dataset for call in sums.calls)}
+    for dataset in sorted(datasets, key=lambda dataset: dataset._meta.label_lower):
+        calls = [call for call in sums.calls if call.dataset is dataset]
+        _write_dataset(dataset, sums.counters.get(dataset, {}), calls, using)
     label_rows = ((*key, count) for key, count in sums.labels.items())
     upsert(Statistic, ("label", "category", "dom_id", "day"), {"counter": add}, label_rows, using)
-    for call in sorted(sums.calls, key=lambda call: (call.dataset._meta.label_lower, call.key, call.place)):
-        _call(call, using)
 
 
-def _write_counters(dataset: Dataset, rows: dict[RowKey, dict[str, int]], using: str) -> None:
-    names = sorted({name for row in rows.values() for name in row})
+def _write_dataset(dataset: Dataset, rows: dict[RowKey, dict[str, int]], calls: list[Call], using: str) -> None:
     falling = {key for key, row in rows.items() if any(_stops(dataset, name, by) for name, by in row.items())}
-    rising = ((*key, *(row.get(name, 0) for name in names)) for key, row in rows.items() if key not in falling)
-    upsert(dataset, dataset.key_fields, dict.fromkeys(names, add), rising, using)
-    if falling:
-        insert_missing(dataset, dataset.key_fields, falling, using)
-        for key in sorted(falling):
-            _lower(dataset, key, rows[key], using)
+    names = sorted({name for row in rows.values() for name in row}) or dataset.get_trackable_fields()[:1]
+    amounts: dict[RowKey, dict[str, int]] = {call.key: {} for call in calls} | {
+        key: {} if key in falling else row for key, row in rows.items()
+    }
+    # This one statement makes and locks every row of the batch in the order of their keys; those that need more than
+    # a sum get nothing by it, and are changed under that lock.
+    given = ((*key, *(row.get(name, 0) for name in names)) for key, row in amounts.items())
+    upsert(dataset, dataset.key_fields, dict.fromkeys(names, add), given, using)
+    for key in sorted(falling):
+        _lower(dataset, key, rows[key], using)
+    for call in sorted(calls, key=lambda call: (call.key, call.place)):
+        _call(call, using)
 
 
 def _stops(dataset: Dataset, name: str, by: int) -> bool:
@@ -147,7 +152,6 @@ def _lower(dataset: Dataset, key: RowKey, row: dict[str, int], using: str) -> No
 
 
 def _call(call: Call, using: str) -> None:
-    insert_missing(call.dataset, call.dataset.key_fields, [call.key], using)
     where = dict(zip(call.dataset.key_fields, call.key, strict=True))
     row = call.dataset._base_manager.using(using).select_for_update().get(**where)
     try:
