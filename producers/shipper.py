@@ -328,10 +328,10 @@ class Shipper:
     # -- The loop
 
     def _has_lock(self) -> bool:
-        held = self.lock.held
+        taken = self.lock.times_taken
         try:
             if self.lock.acquire():
-                if not held:
+                if self.lock.times_taken != taken:
                     self._take_over()
                 return True
         except OSError as error:

@@ -120,6 +120,8 @@ class SpoolLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        #: How often this object took the lock: what was known before the last time may be out of date.
+        self.times_taken = 0
         self._fd: int | None = None
 
     @property
@@ -136,6 +138,7 @@ class SpoolLock:
             with fork_guard:
                 self._fd = _open_locked(self.path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
             if self._fd is not None:
+                self.times_taken += 1
                 os.ftruncate(self._fd, 0)
                 os.write(self._fd, f"{os.getpid()}\n".encode())
         return self.held

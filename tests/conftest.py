@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,19 @@ from typing import Any
 
 import pytest
 from processes import Process, manage
+from settings.base import SCRATCH
 
 TOP = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the directory that the settings name for databases and spools."""
+    SCRATCH.mkdir(exist_ok=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it again."""
+    shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
 def load_stack() -> ModuleType:

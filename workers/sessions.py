@@ -101,6 +101,8 @@ def _probe(alias: str) -> None:
 
     connection = connections[alias]
     try:
+        if _is_postgresql(alias):
+            _exchange(alias, TIMEOUTS)
         AppliedMessage.objects.using(alias).exists()
     except Error as error:
         raise ConnectionClosed(f"The database {alias!r} does not answer, nothing is consumed: {error}") from None

@@ -1,24 +1,12 @@
 """Settings of the site that the tests run: a newsroom with integer, UUID and string primary keys."""
 
-import atexit
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-
-def _scratch_directory() -> Path:
-    """A directory for what the tests write, gone with the process that made it; a child process is told of it."""
-    if "FOOTFALL_SCRATCH" in os.environ:
-        return Path(os.environ["FOOTFALL_SCRATCH"])
-    path = Path(tempfile.mkdtemp(prefix="footfall-tests-"))
-    owner = os.getpid()
-    atexit.register(lambda: shutil.rmtree(path, ignore_errors=True) if os.getpid() == owner else None)
-    return path
-
-
-SCRATCH = _scratch_directory()
+#: What the tests write lies here; conftest.py makes it and removes it. A child process is told of it.
+SCRATCH = Path(os.environ.get("FOOTFALL_SCRATCH", f"{tempfile.gettempdir()}/footfall-tests-{os.getpid()}"))
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = "only for tests"

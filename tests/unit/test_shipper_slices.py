@@ -578,3 +578,23 @@ def test_a_thread_that_cant_work_says_so_and_raises_nothing(directory: Path, cap
     with override_settings(FOOTFALL={"SPOOL_DIR": directory, "TRANSPORT": "rabbitmq", "SITE": "newsroom"}):
         notify()
         wait_for(lambda: "can't work" in caplog.text)
+
+
+def test_a_lock_that_was_deleted_is_taken_anew_and_positions_are_read_again(
+    spool: Spool, shipper: Shipper, broker: Broker, directory: Path
+) -> None:
+    """Another shipper may have worked meanwhile: what it shipped must not go out again under new ids."""
+    spool.append(unit(("view", "a")))
+    assert shipper._has_lock()
+    shipper.ship_once()
+    shipper.lock.path.unlink()
+    spool.append(unit(("view", "b")))
+    other = Shipper(directory, broker)
+    assert other._has_lock()
+    assert other.ship_once() == 1
+    other.lock.release()
+    shipper.lock.path.unlink()
+
+    assert shipper._has_lock()
+    assert shipper.ship_once() == 0
+    assert len(broker.arrived) == 2
