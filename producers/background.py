@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from queue import SimpleQueue
 from typing import Any
 
@@ -13,6 +14,9 @@ from footfall.producers.shipper import Shipper
 from footfall.producers.spool import current_spool
 
 logger = logging.getLogger("footfall.shipper")
+
+#: After a thread could not be started: how long no other is tried.
+TRY_AGAIN_SECONDS = 5.0
 
 
 class _Background:
@@ -51,6 +55,7 @@ class _Background:
 
 
 _background: _Background | None = None
+_not_before = 0.0
 _starting = threading.RLock()
 
 
@@ -71,16 +76,21 @@ def start_thread() -> None:
 
     The thread is a daemon: it doesn't hold up the end of the process, what is not shipped stays in the spool.
     """
-    global _background
+    global _background, _not_before
     with _starting:
         if _background is not None and _background.pid == os.getpid():
             return
+        if time.monotonic() < _not_before:
+            return
         _leave_to_parent()
-        _background = _Background()
+        background = _Background()
         try:
-            _background.start()
+            background.start()
         except Exception:
-            logger.exception("The shipper thread couldn't be started. Its lines stay in the spool.")
+            logger.exception("The shipper thread couldn't be started, trying again later. Its lines stay in the spool.")
+            _not_before = time.monotonic() + TRY_AGAIN_SECONDS
+        else:
+            _background = background
 
 
 def stop_thread(timeout: float = 5.0) -> None:

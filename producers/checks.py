@@ -23,6 +23,23 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "MISSING_USER_AGENT": ("filter", "keep"),
 }
 
+#: Numbers below which a setting would stop the work instead of steering it.
+MINIMA: dict[str, int] = {
+    "MAX_CLOCK_SKEW_SECONDS": 0,
+    "MAX_EVENT_BYTES": 1024,
+    "SPOOL_QUOTA_BYTES": 1_048_576,
+    "JOURNAL_MAX_BYTES": 4096,
+    "EVENTS_PER_MESSAGE": 1,
+    "CONFIRM_WINDOW": 1,
+    "BATCH_MESSAGES": 1,
+    "BATCH_BYTES": 1,
+    "BATCH_LINGER_MS": 0,
+    "MAX_MESSAGE_BYTES": 65_536,
+    "DELIVERY_LIMIT": 1,
+    "LEDGER_DAYS": 1,
+    "GROUPING_DELAY": -1,
+}
+
 #: File systems on which appends and locks of several processes can't be relied on.
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "ceph", "9p", "lustre")
 
@@ -30,12 +47,36 @@ NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "f
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Unknown keys of FOOTFALL (with the near one) and values that can't be."""
     given = getattr(django_settings, "FOOTFALL", {})
-    if not isinstance(given, dict):
+    if not is_dict():
         return [Error("FOOTFALL is not a dict.", id="footfall.producers.E001")]
     unknown = [_unknown(name) for name in given if name not in DEFAULTS]
     wrong = [_wrong_type(name, value) for name, value in given.items() if _has_wrong_type(name, value)]
     bad = [_bad_choice(name, getattr(conf, name)) for name in CHOICES if getattr(conf, name) not in CHOICES[name]]
-    return [*unknown, *wrong, *bad]
+    return [*unknown, *wrong, *bad] or [*_check_minima(), *_check_levels()]
+
+
+def is_dict() -> bool:
+    """Whether the setting FOOTFALL can be read at all."""
+    return isinstance(getattr(django_settings, "FOOTFALL", {}), dict)
+
+
+def _check_minima() -> list[CheckMessage]:
+    low = [(name, minimum) for name, minimum in MINIMA.items() if getattr(conf, name) < minimum]
+    text = "FOOTFALL[{!r}] is {}, less than {}."
+    return [
+        Error(text.format(name, getattr(conf, name), minimum), id="footfall.producers.E008") for name, minimum in low
+    ]
+
+
+def _check_levels() -> list[CheckMessage]:
+    levels = conf.LEVELS
+    if not isinstance(levels, dict) or not all(type(value) is int for value in levels.values()):
+        return [Error('FOOTFALL["LEVELS"] is not a dict of numbers by name.', id="footfall.producers.E009")]
+    if conf.DEFAULT_LEVEL in levels:
+        return []
+    names = ", ".join(map(repr, levels))
+    text = f'FOOTFALL["DEFAULT_LEVEL"] is {conf.DEFAULT_LEVEL!r}, which is not in LEVELS.'
+    return [Error(text, hint=f"It is one of {names}.", id="footfall.producers.E010")]
 
 
 def _unknown(name: str) -> CheckMessage:
@@ -85,11 +126,11 @@ _MAY_STAND_AHEAD = (
 
 def check_spool(**_: Any) -> list[CheckMessage]:
     """The spool's directory can be written, is nobody else's, and lies on a disk of this host."""
-    if conf.TRANSPORT == "immediate" or not conf.ENABLED:
+    if not is_dict() or conf.TRANSPORT == "immediate" or not conf.ENABLED:
         return []
     try:
         directory = conf.spool_dir
-    except ImproperlyConfigured as error:
+    except (ImproperlyConfigured, TypeError) as error:
         return [Error(str(error), hint='Set FOOTFALL["SPOOL_DIR"].', id="footfall.producers.E005")]
     place = _nearest(directory)
     messages: list[CheckMessage] = []

@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pika
-from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from pika import spec
 from pika.adapters.select_connection import IOLoop, SelectConnection
@@ -28,7 +27,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.frame import Method
 
 from footfall.producers.queues import queue_arguments
-from footfall.producers.settings import conf
+from footfall.producers.settings import broker_options, conf
 from footfall.producers.shipper import (
     BodyRefusedError,
     BrokerAwayError,
@@ -387,7 +386,7 @@ def amqp_parameters() -> list[Parameters]:
     """
     if conf.BROKER_URL:
         return _from_urls(conf.BROKER_URL)
-    options = getattr(django_settings, "DRAMATIQ_BROKER", {}).get("OPTIONS", {})
+    options = broker_options()
     if options.get("url"):
         return _from_urls(options["url"])
     return [_from_keywords(keywords) for keywords in options.get("parameters") or [options]]

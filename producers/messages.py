@@ -100,8 +100,11 @@ KIND_OF: dict[type[Event], str] = {View: "view", Increment: "increment", Action:
 KINDS = tuple(KIND_OF.values())
 
 
-class Unit(Struct, frozen=True, omit_defaults=True):
-    """One line of the spool: what one unit of work published, already encoded, by kind."""
+class Unit(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One line of the spool: what one unit of work published, already encoded, by kind.
+
+    A line with a kind that is not known here is no unit of ours: it becomes a dead letter and is replayed later.
+    """
 
     unit: uuid.UUID
     views: list[Raw] = []

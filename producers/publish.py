@@ -234,12 +234,15 @@ def _refs(objects: Iterable[Any]) -> list[Ref]:
 
 
 def _alias_of(obj: Instance) -> str:
-    return obj._state.db or router.db_for_write(obj.__class__, instance=obj)
+    # Where a save() of it would write: an object read from a replica is changed on the primary.
+    return router.db_for_write(obj.__class__, instance=obj)
 
 
 def _known_alias(using: str | None) -> str | None:
     if using is not None and using not in connections:
         raise ValueError(_unknown("database alias", using, tuple(connections), "DATABASES"))
+    if using is not None and not router.allow_migrate(using, "footfall_storage"):
+        raise ValueError(f"The database router keeps Footfall's tables off {using!r}.")
     return using
 
 

@@ -15,7 +15,7 @@ from footfall.producers.reasons import Reason
 MAX_DEPTH = 32
 
 # A verb is a phrase, a label is a name: neither can be markup, a statement or a Python internal.
-_VERB = re.compile(r"(?!__)\w(?:[\w .,:;!?/+&()’-]|'(?=\w))*(?<![;:, /&(+-])")
+_VERB = re.compile(r"(?!__)\w(?:[\w .,:;!?/+&()%#@$€’‘“”„«»…–—-]|'(?=\w))*(?<![;:, /&(+#@-])")
 _LABEL = re.compile(r"(?!__)[\w.+\- /#@(][\w.+\-/#@,()!?&% ]*")
 
 

@@ -69,7 +69,7 @@ class Scope:
 
     def close(self) -> None:
         """End the unit: flush now, and what still waits for this thread's commits right after them, together."""
-        for using in self._waiting:
+        for using in list(self._waiting):
             if connections[using].in_atomic_block:
                 self._flushing.add((threading.get_ident(), using))
                 transaction.on_commit(self.flush, using=using)
@@ -80,6 +80,7 @@ class Scope:
         """Hand over what is committed, as one line of the spool. Never raises."""
         with self._lock:
             events, self._events, self._size = self._events, [], 0
+            self.id = new_id()  # what follows is a unit of its own: they travel apart and are not joined
         if events:
             hand_over(events)
 

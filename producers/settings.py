@@ -46,6 +46,16 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+#: The broker class whose options in DRAMATIQ_BROKER say where RabbitMQ is; another one's may be about Redis.
+BROKER = "footfall.workers.broker.FootfallBroker"
+
+
+def broker_options() -> dict[str, Any]:
+    """The options of DRAMATIQ_BROKER where it names Footfall's RabbitMQ broker, else none."""
+    broker = getattr(django_settings, "DRAMATIQ_BROKER", None) or {}
+    return dict(broker.get("OPTIONS", {})) if broker.get("BROKER") == BROKER else {}
+
+
 class Settings:
     """Attribute access to ``FOOTFALL`` with defaults; an unknown name raises AttributeError."""
 

@@ -71,7 +71,7 @@ class TrackableData(models.Model):
 
     @classmethod
     def get_trackable_fields(cls) -> tuple[str, ...]:
-        """The names of the counter fields: every integer field but the primary key."""
+        """The names of the counter fields: the integer fields that begin at zero (``default=0``, no NULL)."""
         return _counter_fields(cls)
 
     @classmethod
@@ -136,7 +136,12 @@ class TrackableTimeSeriesData(TrackableData):
 @cache
 def _counter_fields(dataset: type[TrackableData]) -> tuple[str, ...]:
     fields = dataset._meta.concrete_fields
-    return tuple(f.name for f in fields if isinstance(f, models.IntegerField) and not f.primary_key)
+    return tuple(f.name for f in fields if isinstance(f, models.IntegerField) and not f.primary_key and _counts(f))
+
+
+def _counts(field: models.Field[Any, Any]) -> bool:
+    # Sums begin at zero: from another default, or from NULL, the outcome would depend on what came together.
+    return field.default == 0 and not field.null
 
 
 def clamps_at_zero(field: models.Field[Any, Any]) -> bool:
@@ -219,7 +224,7 @@ def _refuse_unusable(trackable_cls: type[TrackableData]) -> None:
             f"{name} has no unique constraint on ({wanted}): let its Meta inherit its base's Meta."
         )
     if not trackable_cls.get_trackable_fields():
-        raise ImproperlyConfigured(f"{name} has no integer field to count in.")
+        raise ImproperlyConfigured(f"{name} has no counter: an integer field with default=0 that is not null.")
 
 
 site = TrackableRegistry()

@@ -29,7 +29,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from footfall.producers.messages import KINDS
-from footfall.producers.queues import QUEUES
+from footfall.producers.queues import QUEUES, SPOOL
 from footfall.producers.settings import conf
 from footfall.storage.letters import LetterSettledError, discard, mend
 from footfall.storage.models import DeadLetter
@@ -121,7 +121,7 @@ class QueueFilter(_ChoiceFilter):
 
     title = _("queue")
     parameter_name = "queue"
-    values = (*QUEUES, "footfall.spool")
+    values = (*QUEUES, SPOOL)
 
 
 class LetterList(ChangeList):

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import dramatiq
 import pika
+from django.core.exceptions import ImproperlyConfigured
 from dramatiq.broker import Consumer
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.encoder import JSONEncoder
@@ -53,9 +54,13 @@ class FootfallBroker(BatchBroker, RabbitmqBroker):
             url = conf.BROKER_URL
         if url is None and parameters is None:
             kwargs = PARAMETERS | kwargs
-        super().__init__(confirm_delivery=confirm_delivery, url=url, parameters=_tightened(parameters), **kwargs)
-        if url is not None:
-            _tighten_urls(url, self.parameters)
+        try:
+            super().__init__(confirm_delivery=confirm_delivery, url=url, parameters=_tightened(parameters), **kwargs)
+            if url is not None:
+                _tighten_urls(url, self.parameters)
+        except ValueError:
+            # Without the cause: its text may hold a part of the URL, and that may be the password.
+            raise ImproperlyConfigured("The broker's URL is not amqp://user:password@host:port/vhost.") from None
 
     # -- Consuming
 
@@ -139,11 +144,6 @@ class FootfallBroker(BatchBroker, RabbitmqBroker):
                 yield connection
         except BROKEN as error:
             raise ConnectionClosed(error) from None
-
-
-def is_ours(broker: dramatiq.Broker | None) -> bool:
-    """True where ``broker`` carries Footfall's batches, over RabbitMQ or embedded."""
-    return isinstance(broker, BatchBroker)
 
 
 def _tightened(parameters: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:

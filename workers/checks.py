@@ -10,7 +10,8 @@ from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Caution
 from django.db import connections, router
 
-from footfall.producers.settings import conf
+from footfall.producers.checks import is_dict
+from footfall.producers.settings import broker_options, conf
 from footfall.storage.models import AppliedMessage, DeadLetter, ViewMark
 
 OURS = "footfall.workers.broker.FootfallBroker"
@@ -21,7 +22,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
 def check_broker(**_: Any) -> list[CheckMessage]:
     """The DRAMATIQ_BROKER setting goes with the transport, and keeps confirms on."""
     broker = getattr(django_settings, "DRAMATIQ_BROKER", None)
-    if conf.TRANSPORT == "immediate":
+    if not is_dict() or conf.TRANSPORT == "immediate":
         return []
     if broker is None:
         text = "DRAMATIQ_BROKER is not set, and django-dramatiq's default does not work with Dramatiq 2."
@@ -42,9 +43,9 @@ def check_broker(**_: Any) -> list[CheckMessage]:
 
 def check_broker_url(**_: Any) -> list[CheckMessage]:
     """The broker's address is there, and the user "guest" is used on this host only: RabbitMQ refuses it elsewhere."""
-    if conf.TRANSPORT != "rabbitmq":
+    if not is_dict() or conf.TRANSPORT != "rabbitmq":
         return []
-    options = getattr(django_settings, "DRAMATIQ_BROKER", {}).get("OPTIONS", {})
+    options = broker_options()
     url = conf.BROKER_URL or options.get("url")
     if url is None and "host" not in options and "parameters" not in options:
         text = "There is no broker URL for the shipper."

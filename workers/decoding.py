@@ -127,7 +127,13 @@ def _decode_leniently(body: bytes, error: Exception) -> Envelope:
         envelope = msgspec.convert({**document, "args": [[]]}, Envelope)
     except _UNDECODABLE as wrong:
         raise Malformed(Reason.BAD_ENVELOPE, str(wrong)) from None
-    return msgspec.structs.replace(envelope, args=(_events_in(body.decode()),))
+    try:
+        events = _events_in(body.decode())
+    except (ValueError, IndexError, RecursionError):
+        events = []
+    if len(events) != len(args[0]):
+        raise Malformed(Reason.BAD_ENVELOPE, "args stands there twice.")
+    return msgspec.structs.replace(envelope, args=(events,))
 
 
 def _events_in(text: str) -> list[msgspec.Raw]:

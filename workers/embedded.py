@@ -20,7 +20,7 @@ from dramatiq.encoder import JSONEncoder
 from dramatiq.errors import ConnectionClosed, QueueJoinTimeout
 from dramatiq.middleware import Middleware
 
-from footfall.producers.queues import QUEUES
+from footfall.producers.queues import QUEUES, SPOOL
 from footfall.producers.settings import conf
 from footfall.producers.spool import SpoolError, current_spool
 from footfall.producers.tail import SpoolLock
@@ -30,7 +30,6 @@ from footfall.workers.sessions import probe
 if TYPE_CHECKING:
     from footfall.workers.spoolreader import Piece, SpoolReader
 
-SPOOL_QUEUE = "footfall.spool"
 LOCK_NAME = ".consumer.lock"
 
 #: How often the holder of the lock looks for new lines, and the others for the lock, in seconds.
@@ -47,7 +46,7 @@ class EmbeddedBroker(BatchBroker):
 
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
         """Make the spool known to a worker. Any other queue is left out: nobody could fill it."""
-        if queue_name == SPOOL_QUEUE and queue_name not in self.queues:
+        if queue_name == SPOOL and queue_name not in self.queues:
             self.emit_before("declare_queue", queue_name)
             self.queues.add(queue_name)
             self.emit_after("declare_queue", queue_name)
@@ -101,7 +100,7 @@ class SpoolBatch(Batch):
     """Pieces of journals, each with the place up to which its journal is applied when the batch is."""
 
     def __init__(self, origin: SpoolConsumer, pieces: list[Piece]) -> None:
-        super().__init__(SPOOL_QUEUE, origin)
+        super().__init__(SPOOL, origin)
         self.pieces = pieces
 
     def __len__(self) -> int:

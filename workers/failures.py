@@ -34,10 +34,15 @@ _TRANSIENT_CODES = (
 )  # not there yet, not allowed yet
 _DATA_CLASSES = ("22", "23", "54", "21", "44")
 
+# A statement that ran too long or was cancelled, and a transaction that stood idle for too long.
+_TIMED_OUT = ("57014", "25P03")
+
 
 def blame(error: BaseException) -> Blame:
     """Classify an exception that came out of Django's database layer, or out of our own code."""
     state = getattr(error.__cause__, "sqlstate", None)
+    if state == "25P02":  # a site's code swallowed an error: the transaction is no more, the server is well
+        return Blame.INTERNAL
     if state is not None:
         if state.startswith(_DATA_CLASSES):
             return Blame.DATA
@@ -50,3 +55,12 @@ def blame(error: BaseException) -> Blame:
     if isinstance(error, ProgrammingError):
         return Blame.INTERNAL
     return Blame.DATA if isinstance(error, Error) else Blame.INTERNAL
+
+
+def timed_out(error: BaseException | None) -> bool:
+    """Whether ``error`` came of work that took longer than PostgreSQL was told to allow. Looks at its causes too."""
+    while error is not None:
+        if getattr(error, "sqlstate", None) in _TIMED_OUT:
+            return True
+        error = error.__cause__
+    return False

@@ -59,7 +59,7 @@ def strike(ids: Collection[uuid.UUID], using: str) -> None:
 
 
 def prune(now: datetime, using: str, *, limit: int = 10_000) -> int:
-    """Forget at most ``limit`` messages older than LEDGER_DAYS; returns how many. One transaction of its own.
+    """Forget at most ``limit`` messages older than LEDGER_DAYS; returns how many. In the caller's transaction.
 
     Older messages are refused by their age, so none of them can come back. One more day is kept than the age allows.
     """

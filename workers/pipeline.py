@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.db import Error, connections, router, transaction
+from django.db import Error, router, transaction
 
 from footfall.producers.messages import Action, Increment, Unit, View
 from footfall.producers.settings import conf
 from footfall.storage.models import Action as StoredAction
 from footfall.storage.models import DeadLetter, SpoolPosition, ViewMark
-from footfall.workers import deadletters, ledger, tallies
+from footfall.workers import deadletters, ledger, sessions, tallies
 from footfall.workers.decoding import Rules, open_delivery, open_unit
 from footfall.workers.failures import Blame, Transient, blame
-from footfall.workers.folding import increments
+from footfall.workers.folding import actions, increments
 from footfall.workers.outcomes import DUPLICATE, Fate, Message, Parcel, undecided
 from footfall.workers.screening import screen
 from footfall.workers.writing import write
@@ -95,7 +95,7 @@ def alias_of(parcel: Parcel) -> str:
             return router.db_for_write(ViewMark)
         case Increment() if parcel.outcome is None:
             return increments.alias_of(parcel.event) or router.db_for_write(DeadLetter)
-        case Action(using=str(using)) if parcel.outcome is None and using in connections:
+        case Action(using=str(using)) if parcel.outcome is None and actions.keeps_actions(using):
             return using
         case Action() if parcel.outcome is None:
             return router.db_for_write(StoredAction)
@@ -117,6 +117,7 @@ def _by_alias(messages: Iterable[Message]) -> dict[str, list[Message]]:
 def _apply_share(messages: list[Message], alias: str, now: datetime, also: Also | None) -> Counter[str]:
     try:
         with transaction.atomic(using=alias):
+            sessions.bound(alias)
             counts = tallies.received(messages)
             parcels = _unknown(messages, now, alias)
             settle(undecided(parcels), alias)

@@ -1,20 +1,19 @@
 """Database sessions of worker processes: bounded in time, and checked before work is taken from a queue.
 
 A worker that is stopped in the middle of a transaction holds its row locks. PostgreSQL is told to end such a session
-by itself, and to give up a wait or a statement that takes too long: the batch is rolled back and tried again. Nothing
-here touches a web process.
+by itself, and to give up a wait or a statement that takes too long: the batch is rolled back and tried again. A
+web process has none of it, but in the transactions of the immediate transport.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime
+from uuid import uuid4
 
 from django.apps import apps
-from django.db import connections, router
+from django.db import connections, router, transaction
 from django.db.utils import Error
 from dramatiq.errors import ConnectionClosed
 
-#: PostgreSQL's settings while a batch is applied, in milliseconds.
+#: PostgreSQL's settings in a transaction that applies a batch, in milliseconds.
 TIMEOUTS = {
     # Others hold a row for the length of a batch, well under a second: longer is a stopped worker or a deploy.
     "lock_timeout": 10_000,
@@ -43,42 +42,19 @@ def keep_connections_alive() -> None:
             settings["OPTIONS"] = KEEPALIVES | settings.get("OPTIONS", {})
 
 
-@contextmanager
-def bounded() -> Iterator[None]:
-    """Bound the sessions of our databases in time while a batch is applied, and restore what was set before.
+def bound(alias: str) -> None:
+    """Bound the transaction that the caller has open on ``alias`` in time: on PostgreSQL, elsewhere nothing is done.
 
-    Not for the whole life of a connection: the site's own actors may run in the same thread, and take their time.
-    Touches the database; raises its errors.
+    The settings end with the transaction. The site's own actors, which may run in the same thread, never have them,
+    nor does another client of a pooler that lends its sessions for one transaction. Raises the database's errors.
     """
-    before = {alias: _exchange(alias, TIMEOUTS) for alias in aliases() if _is_postgresql(alias)}
-    try:
-        yield
-    finally:
-        for alias, values in before.items():
-            _restore(alias, values)
-
-
-def _is_postgresql(alias: str) -> bool:
-    return connections[alias].vendor == "postgresql"
-
-
-def _exchange(alias: str, values: dict[str, Any]) -> dict[str, Any]:
-    columns = ", ".join(["current_setting(%s)", "set_config(%s, %s, false)"] * len(values))
-    arguments = [part for name, value in values.items() for part in (name, name, str(value))]
-    with connections[alias].cursor() as cursor:
-        cursor.execute(f"SELECT {columns}", arguments)
-        return dict(zip(values, cursor.fetchone()[::2], strict=True))
-
-
-def _restore(alias: str, values: dict[str, Any]) -> None:
     connection = connections[alias]
-    if connection.connection is None:
+    if connection.vendor != "postgresql":
         return
-    try:
-        _exchange(alias, values)
-    except Error:
-        # Broken, or in a broken transaction: a new connection starts with the server's settings.
-        connection.close()
+    columns = ", ".join(["set_config(%s, %s, true)"] * len(TIMEOUTS))
+    arguments = [part for name, value in TIMEOUTS.items() for part in (name, str(value))]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {columns}", arguments)
 
 
 def aliases() -> list[str]:
@@ -91,25 +67,38 @@ def aliases() -> list[str]:
 
 
 def probe() -> None:
-    """Ask each of our databases whether it answers and has our tables. Raises ConnectionClosed where not."""
+    """Ask each of our databases whether it takes what a batch writes. Raises ConnectionClosed where not."""
     for alias in aliases():
         _probe(alias)
 
 
 def _probe(alias: str) -> None:
-    from footfall.storage.models import AppliedMessage  # models can't be imported when brokers are
-
     connection = connections[alias]
     try:
-        if _is_postgresql(alias):
-            _exchange(alias, TIMEOUTS)
-        AppliedMessage.objects.using(alias).exists()
+        with transaction.atomic(using=alias):
+            bound(alias)
+            _try_out(alias)
+            transaction.set_rollback(True, using=alias)
     except Error as error:
-        raise ConnectionClosed(f"The database {alias!r} does not answer, nothing is consumed: {error}") from None
+        raise ConnectionClosed(
+            f"The database {alias!r} does not answer, or takes no writes; nothing is consumed: {error}"
+        ) from None
     finally:
         # The consumer's thread has no further use for it, and nobody would look after it there.
         if not connection.in_atomic_block:
             connection.close()
+
+
+def _try_out(alias: str) -> None:
+    """Write, for a standby or a database with a privilege missing still reads. In the caller's transaction."""
+    from footfall.storage.models import AppliedMessage  # models can't be imported when brokers are
+    from footfall.workers import ledger
+
+    if router.allow_migrate_model(alias, AppliedMessage):
+        ledger.enter([uuid4()], datetime.now(UTC), alias)
+    else:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT 1")
 
 
 def drop_broken() -> None:

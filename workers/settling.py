@@ -21,7 +21,7 @@ from footfall.workers import attempts, deadletters, pipeline, sessions, upkeep
 from footfall.workers.batches import Batch
 from footfall.workers.consumer import QueueBatch
 from footfall.workers.embedded import SpoolBatch
-from footfall.workers.failures import Blame, Fault, Transient, blame
+from footfall.workers.failures import Blame, Fault, Transient, blame, timed_out
 from footfall.workers.pipeline import Delivery
 from footfall.workers.spoolreader import ALONE, Piece, begin, conclude
 
@@ -33,12 +33,13 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 
 #: Seconds a batch is held after a fault of the code. Each return to the queue counts towards the delivery limit, and
-#: a batch in hand can't be tried in vain by another worker with the same code.
-FAULT_PAUSE = 300.0
+#: a batch in hand can't be tried in vain by another worker with the same code. RabbitMQ's consumer timeout, 30 minutes,
+#: would take it back and close the channel: 25 leave time for the apply that comes before.
+FAULT_PAUSE = 1500.0
 #: Seconds before a batch goes back that failed in a way nobody thought of: not to spin.
 SURPRISE_PAUSE = 1.0
 
-#: How many workers a suspect may take down before it is buried without being run.
+#: How many workers a suspect may take down, or keep until they give up, before it is buried without being run.
 SUSPECT_LIMIT = 2
 
 
@@ -72,18 +73,22 @@ def suspect_key(body: bytes) -> str:
 def _try_suspect(delivery: Delivery, key: str) -> None:
     kills = attempts.begin(key)
     if kills >= SUSPECT_LIMIT:
-        deadletters.bury(delivery, error=f"{kills} workers ended while they applied it.")
+        deadletters.bury(delivery, error=f"{kills} workers ended, or gave up, while they applied it.")
         attempts.forget(key)
         return
     try:
         apply([delivery], also=lambda alias: attempts.forget(key))
-    except (Transient, Fault):
-        raise
     except Exception as error:
-        if not is_transient(error):
-            # It never finishes, which is as good as a kill: else the quarantine would stand still behind it.
+        if _is_as_good_as_a_kill(error):
             attempts.own_up(key)
         raise
+
+
+def _is_as_good_as_a_kill(error: Exception) -> bool:
+    """Whether a suspect would never finish: else the queue would stand still behind it."""
+    if isinstance(error, Fault):
+        return False
+    return timed_out(error) or not is_transient(error)
 
 
 def _let_go(key: str) -> None:
@@ -113,27 +118,25 @@ def _try_pieces(pieces: Sequence[Piece]) -> None:
                 return
         deliveries = [delivery for piece in pieces for delivery in piece.deliveries()]
         apply(deliveries, also=lambda alias: conclude(pieces))
-    except (Transient, Fault):
-        raise
     except Exception as error:
-        if not is_transient(error):
+        if _is_as_good_as_a_kill(error):
             for piece in pieces:
                 attempts.own_up(piece.region.key)
         raise
 
 
 def _bury_piece(piece: Piece) -> None:
+    error = f"{piece.region.kills} workers ended, or gave up, while they applied it or its neighbours."
     for delivery in piece.unread():
-        deadletters.bury(delivery, error=f"{piece.region.kills} workers ended while they applied it or its neighbours.")
+        deadletters.bury(delivery, error=error)
     # Burying is idempotent: dying here costs nothing, and the letter may be in another database than the position.
     conclude([piece])
 
 
 def apply(deliveries: Sequence[Delivery], also: Callable[[str], None] | None = None) -> None:
-    """Apply ``deliveries`` through the pipeline in sessions that are bounded in time. Raises what it raises."""
-    with sessions.bounded():
-        pipeline.apply(deliveries, also=also)
-        upkeep.now_and_then()
+    """Apply ``deliveries`` through the pipeline, and raise what it raises."""
+    pipeline.apply(deliveries, also=also)
+    upkeep.now_and_then()
 
 
 def persevere(work: Callable[[], object], batch: Batch, stop: Event) -> bool:

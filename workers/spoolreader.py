@@ -7,6 +7,7 @@ itself, in fewer lines, at last line by line, until the one that ends its worker
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from django.db import router, transaction
 from django.utils import timezone
 
 from footfall.producers.messages import decode_unit
+from footfall.producers.queues import SPOOL
 from footfall.producers.settings import conf
 from footfall.producers.tail import (
     JournalDamagedError,
@@ -26,8 +28,9 @@ from footfall.producers.tail import (
 )
 from footfall.storage.models import Attempt, SpoolPosition
 from footfall.workers import attempts
-from footfall.workers.embedded import SPOOL_QUEUE
 from footfall.workers.pipeline import Delivery
+
+logger = logging.getLogger("footfall.spool")
 
 PREFIX = "spool:"
 
@@ -69,11 +72,11 @@ class Piece:
 
     def deliveries(self) -> list[Delivery]:
         """The lines as the pipeline takes them."""
-        return [Delivery(line, SPOOL_QUEUE, decode_unit(line)) for _, line in self.slice.lines]
+        return [Delivery(line, SPOOL, decode_unit(line)) for _, line in self.slice.lines]
 
     def unread(self) -> list[Delivery]:
         """The lines as they are: to read them may be what ends a worker."""
-        return [Delivery(line, SPOOL_QUEUE) for _, line in self.slice.lines]
+        return [Delivery(line, SPOOL) for _, line in self.slice.lines]
 
 
 class SpoolReader:
@@ -83,6 +86,7 @@ class SpoolReader:
         self._directory = directory
         self._positions: dict[str, int] = {}
         self._suspects: dict[str, Region] = {}
+        self._complained: set[str] = set()
 
     def load(self) -> None:
         """Learn from the database how far each journal is applied and what is suspect. Raises its errors."""
@@ -142,6 +146,11 @@ class SpoolReader:
                 self._forget(path.name)
         except JournalDamagedError as damage:
             self._pass(path.name, pass_over_damage(damage))
+            return None
+        except OSError as error:
+            if path.name not in self._complained:
+                logger.error("The journal %s can't be read, trying again: %s", path, error)
+            self._complained.add(path.name)
             return None
         return found
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import dramatiq
 
-from footfall.producers.queues import QUEUES
+from footfall.producers.queues import QUEUES, SPOOL
 from footfall.workers.batches import Batch
 from footfall.workers.broker import FootfallBroker
-from footfall.workers.embedded import SPOOL_QUEUE, EmbeddedBroker
+from footfall.workers.embedded import EmbeddedBroker
 from footfall.workers.settling import settle, settle_pieces
 
 logger = logging.getLogger("footfall.tasks")
@@ -25,7 +25,7 @@ def declare_actors(broker: dramatiq.Broker) -> None:
         for queue_name in QUEUES:
             _declare(broker, queue_name, settle)
     elif isinstance(broker, EmbeddedBroker):
-        _declare(broker, SPOOL_QUEUE, settle_pieces)
+        _declare(broker, SPOOL, settle_pieces)
     else:
         logger.info(
             "The site's Dramatiq broker is %s: run `dramatiq footfall.workers.app` beside it for Footfall's queues.",

@@ -7,13 +7,13 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from django.db import Error, router
+from django.db import Error, router, transaction
 
 from footfall.producers.settings import conf
 from footfall.storage.clock import stored
 from footfall.storage.models import AppliedMessage, Attempt
 from footfall.workers import ledger
-from footfall.workers.sessions import aliases
+from footfall.workers.sessions import aliases, bound
 
 logger = logging.getLogger("footfall.upkeep")
 
@@ -44,8 +44,11 @@ def tidy_up(now: datetime) -> int:
     """
     oldest = stored(now - timedelta(days=conf.LEDGER_DAYS))
     removed, _ = Attempt.objects.using(router.db_for_write(Attempt)).filter(started_at__lt=oldest).delete()
-    return removed + sum(ledger.prune(now, alias, limit=AT_ONCE) for alias in aliases() if _has_ledger(alias))
+    keeping = [alias for alias in aliases() if router.allow_migrate_model(alias, AppliedMessage)]
+    return removed + sum(_prune(now, alias) for alias in keeping)
 
 
-def _has_ledger(alias: str) -> bool:
-    return router.allow_migrate_model(alias, AppliedMessage)
+def _prune(now: datetime, alias: str) -> int:
+    with transaction.atomic(using=alias):
+        bound(alias)
+        return ledger.prune(now, alias, limit=AT_ONCE)

@@ -10,6 +10,7 @@ from typing import Any
 import dramatiq
 import pika
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django_dramatiq.middleware import DbConnectionsMiddleware
 from dramatiq.broker import MessageProxy
@@ -17,11 +18,11 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware, Retries
 
-from footfall.producers.queues import ACTIONS, INCREMENTS, QUARANTINE, QUEUES, VIEWS
+from footfall.producers.queues import ACTIONS, INCREMENTS, QUARANTINE, QUEUES, SPOOL, VIEWS
 from footfall.workers.batches import Batch, BatchProxy
-from footfall.workers.broker import PARAMETERS, FootfallBroker, is_ours
+from footfall.workers.broker import PARAMETERS, FootfallBroker
 from footfall.workers.consumer import Buffer, Limits, QueueBatch, limits_of
-from footfall.workers.embedded import SPOOL_QUEUE, EmbeddedBroker
+from footfall.workers.embedded import EmbeddedBroker
 from footfall.workers.tasks import declare_actors
 
 
@@ -137,7 +138,7 @@ def test_the_embedded_broker_has_one_actor_for_the_spool() -> None:
 
     declare_actors(broker)
 
-    assert set(broker.actors) == {SPOOL_QUEUE} == broker.get_declared_queues()
+    assert set(broker.actors) == {SPOOL} == broker.get_declared_queues()
 
 
 def test_on_another_broker_nothing_is_declared_and_the_log_says_what_to_run(caplog: pytest.LogCaptureFixture) -> None:
@@ -148,15 +149,6 @@ def test_on_another_broker_nothing_is_declared_and_the_log_says_what_to_run(capl
 
     assert not broker.actors
     assert "dramatiq footfall.workers.app" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("broker", "ours"),
-    [(FootfallBroker, True), (EmbeddedBroker, True), (StubBroker, False), (lambda **_: None, False)],
-    ids=["rabbitmq", "embedded", "stub", "none"],
-)
-def test_it_can_be_told_whether_a_broker_is_ours(broker: Any, ours: bool) -> None:
-    assert is_ours(broker(middleware=[])) is ours
 
 
 def test_brokers_can_be_loaded_before_models_exist() -> None:
@@ -262,7 +254,7 @@ def test_nothing_is_consumed_while_the_database_is_away(
     def away(*_: Any, **__: Any) -> None:
         raise OperationalError("the server is starting up")
 
-    monkeypatch.setattr("django.db.models.query.QuerySet.exists", away)
+    monkeypatch.setattr("footfall.workers.ledger.enter", away)
     broker = FootfallBroker(middleware=[], host="127.0.0.1", port=refusing_port)
 
     with django_db_blocker.unblock(), pytest.raises(ConnectionClosed, match="'default' does not answer"):
@@ -333,3 +325,13 @@ def test_what_is_left_over_lingers_from_its_own_arrival() -> None:
     buffer.take()
 
     assert buffer.ready_at() == 1003.5
+
+
+@pytest.mark.parametrize("url", ["amqp://user:se#cret@host:5672/", "amqp://user:secret@host:se#cret/"])
+def test_no_part_of_a_password_gets_into_an_error(url: str) -> None:
+    """A URL that can't be read is said to be so, and not shown."""
+    with pytest.raises(ImproperlyConfigured) as caught:
+        FootfallBroker(url=url)
+
+    assert "cret" not in str(caught.value)
+    assert caught.value.__suppress_context__

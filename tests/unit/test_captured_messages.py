@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import models, transaction
 from django.test import TestCase
 from newsroom.models import Article
 
@@ -123,3 +123,28 @@ def test_arguments_are_checked_as_ever() -> None:
         publish_labels("a|")
 
     assert messages == []
+
+
+class Replicas:
+    """Reads go to a replica, writes to the default database."""
+
+    def db_for_write(self, model: type[models.Model], **hints: Any) -> str:
+        return "default"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_read_from_a_replica_waits_for_the_primarys_commit(settings: Any) -> None:
+    """An event must not survive the rollback of what it tells of."""
+    settings.DATABASE_ROUTERS = [Replicas()]
+    article = Article.objects.create(title="read from elsewhere")
+    article._state.db = "replica"
+
+    with captured_messages() as captured, transaction.atomic():
+        publish_increment(article, "views")
+        transaction.set_rollback(True)
+    assert not captured[0].committed
+
+    with captured_messages() as captured, transaction.atomic():
+        publish_increment(article, "views")
+        assert not captured[0].committed
+    assert captured[0].committed

@@ -65,6 +65,42 @@ def test_a_value_that_can_t_be_is_an_error(settings: LazySettings, key: str, val
     assert ids(producers.check_settings()) == [expected]
 
 
+@pytest.mark.parametrize("key", sorted(producers.MINIMA))
+def test_a_number_that_would_stop_the_work_is_an_error(settings: LazySettings, key: str) -> None:
+    settings.FOOTFALL = {**settings.FOOTFALL, key: producers.MINIMA[key] - 1}
+    assert ids(producers.check_settings()) == ["producers.E008"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"LEVELS": []}, "producers.E009"),
+        ({"LEVELS": {"INFO": "high"}}, "producers.E009"),
+        ({"DEFAULT_LEVEL": "INFOO"}, "producers.E010"),
+    ],
+)
+def test_levels_are_numbers_by_name(settings: LazySettings, changed: dict[str, Any], expected: str) -> None:
+    settings.FOOTFALL = {**settings.FOOTFALL, **changed}
+    assert ids(producers.check_settings()) == [expected]
+
+
+def test_a_spool_directory_that_is_no_path_is_an_error(settings: LazySettings) -> None:
+    settings.FOOTFALL = {**settings.FOOTFALL, "SPOOL_DIR": 5}
+    assert ids(producers.check_spool()) == ["producers.E005"]
+
+
+def test_what_can_t_be_read_is_said_once(settings: LazySettings) -> None:
+    """The other checks leave it at that."""
+    settings.FOOTFALL = ["no dict"]
+    found = [
+        *producers.check_settings(),
+        *producers.check_spool(),
+        *workers.check_broker(),
+        *workers.check_broker_url(),
+    ]
+    assert ids(found) == ["producers.E001"]
+
+
 def test_footfall_is_a_dict(settings: LazySettings) -> None:
     settings.FOOTFALL = [("TRANSPORT", "embedded")]
     assert ids(producers.check_settings()) == ["producers.E001"]
@@ -128,7 +164,7 @@ def test_a_spool_that_everybody_may_write_is_a_warning(settings: LazySettings, t
         ("rabbitmq", {"BROKER": EMBEDDED}, ["workers.E002"]),
         ("embedded", {"BROKER": OURS}, ["workers.E003"]),
         ("rabbitmq", {"BROKER": OURS, "OPTIONS": {"confirm_delivery": False}}, ["workers.W001"]),
-        ("rabbitmq", {"BROKER": "dramatiq.brokers.redis.RedisBroker"}, []),
+        ("rabbitmq", {"BROKER": "dramatiq.brokers.redis.RedisBroker", "OPTIONS": {"host": "redis"}}, []),
         ("immediate", None, []),
     ],
 )

@@ -119,7 +119,7 @@ def test_a_dataset_without_counters_is_refused(registry: TrackableRegistry) -> N
         class Meta(TrackableData.Meta):
             app_label = "newsroom"
 
-    with pytest.raises(ImproperlyConfigured, match="no integer field"):
+    with pytest.raises(ImproperlyConfigured, match="no counter"):
         registry.register(Topic, Empty)
 
 
@@ -257,3 +257,18 @@ def test_tb_15_two_workers_count_in_one_row() -> None:
         thread.join()
 
     assert stored(row) == (40, 40, 0)
+
+
+def test_integer_fields_that_do_not_begin_at_zero_are_no_counters() -> None:
+    """What a batch adds up to would depend on what else is in it; NULL plus one stays NULL."""
+
+    class Rated(TrackableData):
+        views = models.PositiveIntegerField(default=0)
+        rating = models.IntegerField(default=100)
+        maybe = models.IntegerField(null=True)
+        bare = models.IntegerField()
+
+        class Meta(TrackableData.Meta):
+            app_label = "newsroom"
+
+    assert Rated.get_trackable_fields() == ("views",)

@@ -14,12 +14,12 @@ from django.core.exceptions import ImproperlyConfigured
 from dramatiq.errors import ConnectionClosed, QueueJoinTimeout
 
 from footfall.producers.messages import Increment, LabelKey, encode_event, encode_unit, new_id
-from footfall.producers.queues import INCREMENTS
+from footfall.producers.queues import INCREMENTS, SPOOL
 from footfall.producers.spool import current_spool
 from footfall.producers.tail import journals
 from footfall.storage.models import AppliedMessage, Attempt, DeadLetter, SpoolPosition, Statistic
 from footfall.workers import attempts, settling
-from footfall.workers.embedded import SPOOL_QUEUE, EmbeddedBroker, SpoolConsumer
+from footfall.workers.embedded import EmbeddedBroker, SpoolConsumer
 from footfall.workers.settling import SUSPECT_LIMIT, settle_pieces
 from footfall.workers.spoolreader import ALONE, SpoolReader, begin
 from footfall.workers.tasks import declare_actors
@@ -40,7 +40,7 @@ def consume(broker: EmbeddedBroker) -> Iterator[Callable[[], SpoolConsumer]]:
     opened: list[Any] = []
 
     def open_one() -> SpoolConsumer:
-        opened.append(broker.consume(SPOOL_QUEUE, timeout=150))
+        opened.append(broker.consume(SPOOL, timeout=150))
         return opened[-1]
 
     yield open_one
@@ -155,7 +155,7 @@ def test_a_spool_of_another_site_is_refused_with_a_clear_text(broker: EmbeddedBr
     settings.FOOTFALL = {**settings.FOOTFALL, "SITE": "another"}
 
     with pytest.raises(ConnectionClosed, match="stamped"):
-        broker.consume(SPOOL_QUEUE)
+        broker.consume(SPOOL)
 
 
 def test_a_damaged_journal_is_passed_over_and_stops_nothing(
@@ -281,7 +281,7 @@ def worked_off(broker: EmbeddedBroker, killer: bytes, lives: Callable[[], None],
     with monkeypatch.context() as patch:
         patch.setattr(settling.pipeline, "apply", deadly)
         while kills < 50:
-            consumer: Any = broker.consume(SPOOL_QUEUE, timeout=0)
+            consumer: Any = broker.consume(SPOOL, timeout=0)
             try:
                 while work(consumer, broker) is not None:
                     pass
@@ -396,7 +396,7 @@ def test_an_actor_of_the_sites_may_be_declared_but_not_sent(broker: EmbeddedBrok
     with pytest.raises(ImproperlyConfigured, match=r"send_mail's.*real broker in DRAMATIQ_BROKER"):
         send_mail.send()
 
-    assert broker.get_declared_queues() == {SPOOL_QUEUE}
+    assert broker.get_declared_queues() == {SPOOL}
 
 
 def test_a_spool_that_does_not_accept_is_said_so(broker: EmbeddedBroker, settings: Any) -> None:
@@ -409,11 +409,11 @@ def test_a_spool_that_does_not_accept_is_said_so(broker: EmbeddedBroker, setting
 def test_join_waits_until_everything_is_applied(broker: EmbeddedBroker, consume: Callable[[], SpoolConsumer]) -> None:
     publish("a")
     with pytest.raises(QueueJoinTimeout):
-        broker.join(SPOOL_QUEUE, timeout=100)
+        broker.join(SPOOL, timeout=100)
 
     work(consume(), broker)
 
-    broker.join(SPOOL_QUEUE, timeout=100)
+    broker.join(SPOOL, timeout=100)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -422,9 +422,9 @@ def test_dramatiqs_worker_runs_it(broker: EmbeddedBroker) -> None:
     worker.start()
     try:
         publish(*"abcabc")
-        broker.join(SPOOL_QUEUE, timeout=10_000)
+        broker.join(SPOOL, timeout=10_000)
         publish("c")
-        broker.join(SPOOL_QUEUE, timeout=10_000)
+        broker.join(SPOOL, timeout=10_000)
     finally:
         worker.stop(10_000)
 

@@ -1377,3 +1377,45 @@ def test_the_clock_is_the_machines_where_none_is_given() -> None:
     body = wire.body([wire.hit(at=now)], message_timestamp=int(now.timestamp() * 1000))
 
     assert apply([Delivery(body, INCREMENTS)]) == Totals(applied=1)
+
+
+def test_thousands_of_actions_in_one_unit_are_joined_in_a_bounded_time(news: SimpleNamespace) -> None:
+    """Each is compared with the hundred before it, not with all: 4,000 would be eight million comparisons."""
+    compared = 0
+
+    class Counting(ActionHandler):
+        verb = "archived"
+
+        @classmethod
+        def group(cls, newer: Draft, older: Draft) -> bool:
+            nonlocal compared
+            compared += 1
+            return False
+
+    many = [wire.action(news.ada, "archived", article, data={"n": n}) for n in range(1000) for article in news.articles]
+
+    assert send(*unit_of(*many)).applied == len(many)
+    assert compared <= 100 * len(many)
+
+
+@pytest.mark.parametrize("twice", [b'"args":1,', b'"args":[],', b'"args":[[]],', b'"args":[[1],[2]],'])
+def test_a_message_with_two_args_is_a_dead_letter(news: SimpleNamespace, twice: bytes) -> None:
+    """JSON allows a name to stand twice; which of them counts is not for us to guess."""
+    body = wire.body([b'{"kind":"action","data":{"x":NaN}}'])
+    doubled = body.replace(b'"args"', twice + b'"args"', 1)
+    assert doubled != body
+
+    totals = deliver(doubled, wire.body([wire.hit()]))
+
+    assert totals.applied == 1
+    assert totals.dead == 1
+
+
+def test_a_level_that_is_not_there_is_the_codes_fault_and_writes_nothing(news: SimpleNamespace, settings: Any) -> None:
+    """A wrong DEFAULT_LEVEL would otherwise kill every action, one by one."""
+    settings.FOOTFALL = {**settings.FOOTFALL, "DEFAULT_LEVEL": "INFOO"}
+
+    with pytest.raises(Fault):
+        send(*(wire.action(news.ada, "read") for _ in range(200)))
+
+    assert not DeadLetter.objects.exists()

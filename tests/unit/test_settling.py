@@ -4,18 +4,23 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from threading import Event, Timer
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError, ProgrammingError
 
+from footfall.producers.messages import Increment, LabelKey, encode_event, encode_unit, new_id
 from footfall.producers.queues import QUARANTINE, VIEWS
+from footfall.producers.spool import current_spool
 from footfall.storage.models import Attempt, DeadLetter
 from footfall.workers import attempts, settling
 from footfall.workers.consumer import QueueBatch
-from footfall.workers.failures import Fault, Transient
-from footfall.workers.settling import backoff, persevere, settle, suspect_key
+from footfall.workers.embedded import SpoolBatch
+from footfall.workers.failures import Fault, Transient, timed_out
+from footfall.workers.settling import backoff, persevere, settle, settle_pieces, suspect_key
+from footfall.workers.spoolreader import SpoolReader
 
 
 class Connection:
@@ -225,3 +230,108 @@ def test_a_suspect_that_never_finishes_does_not_stop_the_quarantine(
     assert [settle(suspect, Event()) for _ in range(3)] == [False, False, True]
 
     assert DeadLetter.objects.get().reason == "killed_worker"
+
+
+# -- Suspects that never come to an end in time
+
+
+class ServerError(Exception):
+    """What the database's driver raises."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
+def transient(sqlstate: str) -> Transient:
+    """As the pipeline raises it: caused by Django's error, which was caused by the driver's."""
+    django, error = OperationalError(sqlstate), Transient(sqlstate)
+    django.__cause__, error.__cause__ = ServerError(sqlstate), django
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(transient("57014"), True, id="statement timeout"),
+        pytest.param(transient("25P03"), True, id="idle in transaction"),
+        pytest.param(transient("57014").__cause__, True, id="not wrapped"),
+        pytest.param(transient("55P03"), False, id="lock timeout"),
+        pytest.param(transient("57P01"), False, id="server shuts down"),
+        pytest.param(transient("25006"), False, id="read only"),
+        pytest.param(Transient("away"), False, id="no cause"),
+        pytest.param(RuntimeError("a bug"), False, id="no error of the database"),
+    ],
+)
+def test_what_took_too_long_is_told_from_an_outage(error: BaseException, expected: bool) -> None:
+    assert timed_out(error) is expected
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("sqlstate", ["57014", "25P03"])
+def test_a_suspect_that_always_times_out_is_buried(
+    suspect: QueueBatch, pipeline: Callable[..., list[Any]], sqlstate: str
+) -> None:
+    calls = pipeline(*[transient(sqlstate)] * 500)
+
+    assert settle(suspect, Event())
+
+    assert len(calls) == settling.SUSPECT_LIMIT
+    letter = DeadLetter.objects.get()
+    assert (letter.reason, letter.error) == ("killed_worker", "2 workers ended, or gave up, while they applied it.")
+    assert not Attempt.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_start_that_timed_out_counts_on_when_the_suspect_goes_back(
+    suspect: QueueBatch, pipeline: Callable[..., list[Any]]
+) -> None:
+    calls = pipeline(*[transient("57014")] * 500)
+    stop = Event()
+    stop.set()
+
+    assert [settle(suspect, stop) for _ in range(3)] == [False, False, True]
+
+    assert len(calls) == settling.SUSPECT_LIMIT
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("sqlstate", ["55P03", "57P01", "40P01", "25006"])
+def test_any_other_transient_error_of_a_suspect_is_never_counted(
+    suspect: QueueBatch, pipeline: Callable[..., list[Any]], sqlstate: str
+) -> None:
+    pipeline(*[transient(sqlstate)] * 5)
+
+    assert settle(suspect, Event())
+
+    assert DeadLetter.objects.get().reason == "not_json"
+
+
+class Reader:
+    """The consumer of a spool that pieces came from."""
+
+    alive = True
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("sqlstate", "sizes"), [("57014", [32, 2, 1, 1]), ("57P01", [32, 32, 32, 32])])
+def test_a_piece_that_times_out_is_taken_apart_like_one_that_kills(
+    pipeline: Callable[..., list[Any]], settings: Any, sqlstate: str, sizes: list[int]
+) -> None:
+    settings.FOOTFALL = {**settings.FOOTFALL, "BATCH_MESSAGES": 32}
+    for number in range(40):
+        hit = encode_event(Increment(id=new_id(), at=datetime.now(UTC), label=LabelKey(f"label-{number}")))
+        assert current_spool().append(encode_unit(new_id(), [("increment", hit)]))
+    calls = pipeline(*[transient(sqlstate)] * 4)
+    stop = Event()
+    stop.set()
+
+    for _ in range(5):
+        reader = SpoolReader(current_spool().directory)
+        reader.load()
+        last = settle_pieces(SpoolBatch(Reader(), reader.next_pieces()), stop)  # type: ignore[arg-type]
+
+    assert last
+    assert [len(deliveries) for deliveries in calls[:4]] == sizes
+    errors = [*DeadLetter.objects.values_list("error", flat=True)]
+    assert errors == ["4 workers ended, or gave up, while they applied it or its neighbours."] * (sqlstate == "57014")

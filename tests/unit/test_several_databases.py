@@ -174,3 +174,17 @@ def test_a_whole_delivery_is_replayed_once_on_every_database(news: SimpleNamespa
 
     assert counted()["labels"] == [0, 1]
     assert counted()["totals"] == [1, 0]
+
+
+def test_a_database_without_our_tables_is_no_alias_for_actions(archive: str, news: SimpleNamespace) -> None:
+    """A message that names one is a dead letter: it must not be waited for like an outage, for ever."""
+    connections.settings["legacy"] = {**connections.settings["default"], "NAME": ":memory:"}
+    connections["legacy"].inc_thread_sharing()
+    try:
+        lost = wire.action(news.ada, "filed", using="legacy")
+        assert apply([Delivery(wire.body([lost, wire.hit()]), INCREMENTS)], now=wire.NOW) == Totals(applied=1, dead=1)
+        assert [letter.reason for letter in DeadLetter.objects.all()] == ["unknown_alias"]
+    finally:
+        connections["legacy"].close()
+        del connections["legacy"]
+        del connections.settings["legacy"]

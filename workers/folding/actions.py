@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from django.db import Error as DatabaseError
-from django.db import connections
+from django.db import connections, router
 
 from footfall.producers.messages import Action as ActionEvent
 from footfall.producers.messages import Ref
@@ -19,8 +19,11 @@ from footfall.producers.rules import Malformed
 from footfall.producers.settings import conf
 from footfall.storage.actions import Draft, handler_of, level_of
 from footfall.storage.clock import stored
-from footfall.storage.models import Action, ActionObject
+from footfall.storage.models import Action, ActionObject, AppliedMessage
 from footfall.workers.folding.references import canonical
+
+#: An action is joined with one of so many before it; a scope may hold any number, and each pair costs.
+LOOK_BACK = 100
 
 
 class HandlerFailed(Exception):
@@ -35,9 +38,21 @@ def check(event: ActionEvent) -> tuple[Ref, ...]:
     """What must exist: nothing, for an action outlives its objects. Raises Malformed for what isn't known here."""
     for ref in (*event.targets, *event.related, *([event.actor] if event.actor else [])):
         canonical(ref)
-    if event.using is not None and event.using not in connections:
+    if event.using is not None and not keeps_actions(event.using):
         raise Malformed(Reason.UNKNOWN_ALIAS, f"{event.using[:80]!r} is not a database alias.")
     return ()
+
+
+def keeps_actions(alias: str) -> bool:
+    """Whether ``alias`` is a database with Footfall's tables. One query, until it is."""
+    if alias not in connections or not router.allow_migrate_model(alias, Action):
+        return False
+    if alias not in _keeping and AppliedMessage._meta.db_table in connections[alias].introspection.table_names():
+        _keeping.add(alias)
+    return alias in _keeping
+
+
+_keeping: set[str] = set()
 
 
 def fold(events: Iterable[ActionEvent]) -> list[Draft]:
@@ -46,8 +61,9 @@ def fold(events: Iterable[ActionEvent]) -> list[Draft]:
     by_unit: dict[object, list[Draft]] = {}
     for index, event in enumerate(events):
         mates = by_unit.setdefault(event.unit or event.id, [])
+        draft, delay = _draft(event), _delay(event)
         try:
-            _join(_draft(event), mates, kept, _delay(event))
+            _join(draft, mates, kept, delay)
         except DatabaseError:
             raise  # it says itself whether to wait or whom to blame
         except Exception as error:
@@ -74,7 +90,7 @@ def _delay(event: ActionEvent) -> int:
 
 
 def _join(newer: Draft, mates: list[Draft], kept: list[Draft], delay: int) -> None:
-    for older in reversed(list(mates)):
+    for older in reversed(mates[-LOOK_BACK:]):
         if older.actor != newer.actor:
             continue
         if set(newer.targets) <= set(older.targets):

@@ -160,7 +160,8 @@ def _call(call: Call, using: str) -> None:
         raise  # it says itself whether to wait or whom to blame
     except Exception as error:
         raise OperationFailed(call.place, error) from error
-    row.save(using=using, update_fields=call.dataset.get_trackable_fields())
+    kept = {*call.dataset.key_fields, row._meta.pk.name}
+    row.save(using=using, update_fields=[f.name for f in row._meta.concrete_fields if f.name not in kept])
 
 
 def _signed(event: Increment) -> int:
