@@ -34,7 +34,7 @@ from footfall.producers.slices import (
     load_position,
     take_apart,
 )
-from footfall.producers.spool import sync_directory
+from footfall.producers.spool import share, sync_directory
 from footfall.producers.tail import (
     JournalDamagedError,
     Slice,
@@ -297,7 +297,10 @@ class Shipper:
     def _save(self, position: Position) -> None:
         path = self.spool_dir / f"{position.journal}{POSITION_SUFFIX}"
         new = path.with_name(f"{path.name}.new")
-        with new.open("wb") as file:
+        # Left by a shipper that was killed, it may be another user's.
+        new.unlink(missing_ok=True)
+        with new.open("xb") as file:
+            share(file.fileno(), self.spool_dir)
             file.write(msgspec.json.encode(position))
             file.flush()
             # Else a power cut may leave the new name on an empty file.

@@ -4,6 +4,8 @@ A journal is a file of JSON lines, one per unit of work, added with one `write()
 a `flock` on it for life, so that a reader can tell a dead writer's journal. What `Spool.append` has accepted survives
 the death of any process; with ``fsync`` it survives a power cut too. Nothing here raises into a web view: what can't
 be accepted is dropped, counted and logged.
+
+A group may share a spool: the directory's permissions and group are those of every file in it, whoever makes it.
 """
 
 import fcntl
@@ -108,7 +110,10 @@ class Spool:
             self._own_directory()
             self._check_stamp()
         except OSError as error:
-            raise SpoolError(f"The spool {self.directory} can't be used: {error.strerror or error}.") from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> SpoolError:
+        return SpoolError(f"The spool {self.directory} can't be used: {error.strerror or error}.")
 
     def close(self) -> None:
         """Give up the journal, so that a reader may finish it. A later append opens another."""
@@ -182,6 +187,9 @@ class Spool:
             if in_quota <= on_disk
             else f"The disk of the spool {self.directory} is full."
         )
+        if in_quota < self.quota_bytes // 4:
+            # What is shipped of our journal goes only when we let go of it.
+            self.close()
         self._look_at = now + LOOK_SECONDS
 
     def _rotate(self) -> None:
@@ -201,14 +209,14 @@ class Spool:
         young = self.directory / f"{name}{YOUNG_SUFFIX}"
         fd = os.open(young, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.fchmod(fd, self.mode & 0o666)
+            share(fd, self.directory)
             # Locked before it has its name: a reader must never take it for a dead writer's.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             young.rename(self.directory / f"{name}{JOURNAL_SUFFIX}")
-        except OSError:
+        except OSError as error:
             os.close(fd)
             young.unlink(missing_ok=True)
-            raise
+            raise self._unusable(error) from error
         if self.fsync:
             sync_directory(self.directory)
         return fd
@@ -229,34 +237,35 @@ class Spool:
         if found.st_uid == os.geteuid():
             if found.st_mode & 0o777 != self.mode:
                 self.directory.chmod(self.mode)
-        elif not self.mode & 0o020:
+                self._share_what_there_is()
+        elif found.st_mode & 0o070 != 0o070:
             raise SpoolError(
                 f"The spool {self.directory} belongs to user {found.st_uid} and we are {os.geteuid()}: a journal of"
-                " ours would be unreadable to its shipper. Run as that user, or set SPOOL_MODE to 0o770 for a group."
+                " ours would be unreadable to its shipper. Run as that user, or share it with a group: set SPOOL_MODE"
+                " to 0o770, chgrp -R it to a group that both users are in, and let its owner start first."
             )
+
+    def _share_what_there_is(self) -> None:
+        """What was made under another mode: whoever may use the spool from now on needs its stamp, to begin with."""
+        for path in self.directory.iterdir():
+            with suppress(OSError):  # another user's, or gone by now
+                if path.is_file():
+                    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    try:
+                        share(fd, self.directory)
+                    finally:
+                        os.close(fd)
 
     def _check_stamp(self) -> None:
         path = self.directory / STAMP
-        if not path.exists():
-            self._stamp(path)
+        # Of two sites that start at once the first one wins and stays.
+        make_shared(path, f"{self.site}\n".encode())
         stamped = path.read_text("utf-8").strip()
         if stamped != self.site.strip():
             raise SpoolError(
                 f"The spool {self.directory} is stamped with the site {stamped!r}, not {self.site!r}. Give each site"
                 f" a SPOOL_DIR of its own; if the site was renamed, correct {path}."
             )
-
-    def _stamp(self, path: Path) -> None:
-        written = self.directory / f".{STAMP}.{new_id().hex}"
-        written.write_text(f"{self.site}\n", "utf-8")
-        written.chmod(self.mode & 0o666)
-        try:
-            # A link, not a rename: of two sites that start at once the first one wins and stays.
-            os.link(written, path)
-        except FileExistsError:
-            pass
-        finally:
-            written.unlink()
 
     def _drop(self, error: Exception) -> None:
         self.dropped_units += 1
@@ -291,6 +300,45 @@ def spool_from_settings() -> Spool:
         journal_max_bytes=conf.JOURNAL_MAX_BYTES,
         fsync=conf.SPOOL_FSYNC,
     )
+
+
+def make_shared(path: Path, content: bytes = b"") -> None:
+    """Make the file ``path`` of a spool where there is none; it is whole and shared from the first. Raises OSError."""
+    if path.exists():
+        return
+    young = path.with_name(f"{path.name}.{new_id().hex}{YOUNG_SUFFIX}")
+    with young.open("xb") as file:
+        try:
+            share(file.fileno(), path.parent)
+            file.write(content)
+            file.flush()
+            # A link, not a rename: what another has made meanwhile stays.
+            with suppress(FileExistsError):
+                os.link(young, path)
+        finally:
+            young.unlink(missing_ok=True)
+
+
+def share(fd: int, directory: Path) -> None:
+    """Let whoever may use the spool ``directory`` use its new file ``fd``: same group and permissions.
+
+    A file that root makes goes to the directory's owner. Raises OSError where that isn't allowed. Only for files that
+    we made ourselves or that are no links: root would give away what others point it to.
+    """
+    wanted, found = directory.stat(), os.fstat(fd)
+    user = wanted.st_uid if os.geteuid() == 0 else found.st_uid
+    # A directory of one user may well have a group that its user isn't in.
+    group = wanted.st_gid if wanted.st_mode & 0o070 else found.st_gid
+    if (user, group) != (found.st_uid, found.st_gid):
+        try:
+            os.fchown(fd, user, group)
+        except OSError as error:
+            text = (
+                f"its files have to be user {user}'s and group {group}'s, and ours can't be ({error.strerror})."
+                " Join that group, or give the directory to one that all its users are in"
+            )
+            raise OSError(error.errno, text) from error
+    os.fchmod(fd, wanted.st_mode & 0o666)
 
 
 def used_bytes(directory: Path) -> int:

@@ -8,11 +8,11 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from footfall.producers.spool import JOURNAL_SUFFIX, fork_guard
+from footfall.producers.spool import JOURNAL_SUFFIX, fork_guard, make_shared
 
 logger = logging.getLogger("footfall.spool")
 
@@ -108,6 +108,7 @@ def pass_over_damage(damage: JournalDamagedError) -> int:
 def set_aside(path: Path, content: bytes) -> Path:
     """Add ``content`` to the file beside the journal ``path`` that waits for a person. Durable on return."""
     aside = path.with_suffix(ASIDE_SUFFIX)
+    make_shared(aside)
     with aside.open("ab") as file:
         file.write(content)
         file.flush()
@@ -135,8 +136,10 @@ class SpoolLock:
             # Deleted under us: whoever makes the file anew would hold the lock as well.
             self.release()
         if self._fd is None:
-            with fork_guard:
-                self._fd = _open_locked(self.path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+            with fork_guard, suppress(FileNotFoundError):  # no directory, no lock
+                make_shared(self.path)
+                # Root truncates it in a directory where others may put links.
+                self._fd = _open_locked(self.path, os.O_RDWR | os.O_NOFOLLOW, fcntl.LOCK_EX)
             if self._fd is not None:
                 self.times_taken += 1
                 os.ftruncate(self._fd, 0)
@@ -210,7 +213,7 @@ def _locked(path: Path, operation: int) -> Iterator[int | None]:
 
 def _open_locked(path: Path, flags: int, operation: int) -> int | None:
     try:
-        fd = os.open(path, flags | os.O_CLOEXEC, 0o660)
+        fd = os.open(path, flags | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:

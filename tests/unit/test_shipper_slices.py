@@ -186,6 +186,29 @@ def test_what_the_broker_never_takes_is_put_aside_and_the_rest_goes_on(
     assert again.is_empty()
 
 
+def test_what_the_shipper_writes_belongs_to_all_who_may_use_the_spool(directory: Path, broker: Broker) -> None:
+    before = os.umask(0o077)
+    spool = Spool(directory, site="newsroom", mode=0o770)
+    try:
+        spool.open()
+        if os.geteuid() == 0:
+            os.chown(directory, 54_321, 54_320)
+        broker.largest = 1000
+        spool.append(unit(("view", 1), ("action", "x" * 2000)))
+        [journal] = journals(directory)
+        journal.with_name(f"{journal.name}.offset.new").touch(0o400)  # left by a shipper that was killed
+        Shipper(directory, broker).run(threading.Event(), until_empty=True)
+    finally:
+        os.umask(before)
+        spool.close()
+
+    found = {path.name.partition(".")[2]: path.stat() for path in directory.iterdir() if path.name != "SITE"}
+    shared = directory.stat()
+    assert sorted(found) == ["aside", "journal", "journal.offset", "shipper.lock"]
+    for file in found.values():
+        assert (file.st_uid, file.st_gid, file.st_mode & 0o777) == (shared.st_uid, shared.st_gid, 0o660)
+
+
 def test_a_slice_is_written_down_before_it_is_published(spool: Spool, directory: Path, shipper: Shipper) -> None:
     spool.append(unit(("view", 1)))
     [journal] = journals(directory)

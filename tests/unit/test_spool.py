@@ -1,19 +1,23 @@
 """The spool's writer: what is accepted is in the file, what isn't is dropped loudly, and nothing raises."""
 
+import errno
 import fcntl
 import logging
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from django.test import override_settings
 
 from footfall.producers import spool as spool_module
+from footfall.producers.shipper import Shipper
+from footfall.producers.slices import Message
 from footfall.producers.spool import Spool, SpoolError, current_spool
 from footfall.producers.tail import journals, read_slice, writer_is_gone
 
@@ -100,14 +104,209 @@ def test_of_two_sites_that_stamp_at_once_one_wins(directory: Path) -> None:
         spool.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_another_users_directory_is_refused_unless_the_mode_shares_it_with_a_group(directory: Path) -> None:
+def test_another_users_directory_is_refused_unless_its_group_may_use_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own permissions count, not our setting: that only speaks of directories that are ours."""
     directory.mkdir()
-    os.chown(directory, 12345, -1)
+    owner = directory.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
 
-    with pytest.raises(SpoolError, match="belongs to user 12345"):
-        Spool(directory, site="newsroom").open()
+    with pytest.raises(SpoolError, match=f"belongs to user {owner}"):
+        Spool(directory, site="newsroom", mode=0o770).open()
+    directory.chmod(0o770)
+    Spool(directory, site="newsroom").open()
+    assert directory.stat().st_mode & 0o777 == 0o770
+
+
+def test_a_spool_that_is_opened_to_a_group_opens_what_it_holds_already(directory: Path) -> None:
+    closed = Spool(directory, site="newsroom")
+    closed.append(LINE)
+    assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+    (directory / "folder").mkdir(mode=0o700)
+
     Spool(directory, site="newsroom", mode=0o770).open()
+
+    files = [path.stat() for path in directory.iterdir() if path.is_file()]
+    assert [(found.st_mode & 0o777, found.st_gid) for found in files] == [(0o660, directory.stat().st_gid)] * 2
+    assert (directory / "folder").stat().st_mode & 0o777 == 0o700
+    closed.close()
+
+
+#: Users with a group of their own each and SHARED besides. Who isn't root has only himself to try it with.
+WWW, CRON, STRANGER = 54_321, 54_322, 54_323
+SHARED = 54_320 if os.geteuid() == 0 else os.getegid()
+
+
+class Taken:
+    """A publisher that confirms everything."""
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        pass
+
+    def idle(self, seconds: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+
+def done_by(user: int, groups: list[int], work: Callable[[], object]) -> str:
+    """What ``work`` returns or raises, as text, in a child that is ``user``; or ourselves, where we aren't root."""
+    hear, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0 and user:
+                os.setgroups(groups)
+                os.setgid(user)
+                os.setuid(user)
+            os.umask(0o022)
+            signal.alarm(10)
+            os.write(tell, str(work()).encode())
+        except BaseException as error:
+            os.write(tell, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with os.fdopen(hear) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return text
+
+
+def publish_into(directory: Path) -> tuple[bool, int]:
+    spool = Spool(directory, site="newsroom", mode=0o770)
+    return spool.append(LINE), spool.dropped_units
+
+
+def ship_from(directory: Path) -> tuple[int, bool]:
+    shipper = Shipper(directory, Taken())
+    shipper.run(threading.Event(), until_empty=True)
+    return shipper.shipped_units, shipper.is_empty()
+
+
+@pytest.fixture
+def shared_directory() -> Iterator[Path]:
+    """A spool's directory of www and the shared group, where others than its owner get to."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        directory = Path(place) / "spool"
+        directory.mkdir()
+        directory.chmod(0o770)
+        if os.geteuid() == 0:
+            os.chown(directory, WWW, SHARED)
+        yield directory
+
+
+def access(directory: Path) -> set[tuple[int, int]]:
+    """Group and permissions of the files in ``directory``."""
+    found = [path.stat() for path in directory.iterdir()]
+    return {(file.st_gid, file.st_mode & 0o777) for file in found}
+
+
+@FORKING
+@pytest.mark.parametrize(("first", "second"), [(WWW, CRON), (CRON, WWW)], ids=["owner first", "owner second"])
+def test_two_users_of_a_group_publish_into_one_spool_and_ship_what_the_other_published(
+    first: int, second: int, shared_directory: Path
+) -> None:
+    for writer, shipper in [(first, second), (second, first)]:
+        assert done_by(writer, [SHARED], lambda: publish_into(shared_directory)) == "(True, 0)"
+        assert access(shared_directory) == {(SHARED, 0o660)}
+        assert done_by(shipper, [SHARED], lambda: ship_from(shared_directory)) == "(1, True)"
+        assert journals(shared_directory) == []
+
+    assert {path.name for path in shared_directory.iterdir()} == {"SITE", ".shipper.lock"}
+    assert access(shared_directory) == {(SHARED, 0o660)}
+
+
+@FORKING
+@pytest.mark.parametrize("users", [(WWW, CRON), (CRON, WWW)], ids=["owner first", "owner second"])
+def test_a_shipper_goes_on_where_another_user_of_the_group_stopped(
+    users: tuple[int, int], shared_directory: Path
+) -> None:
+    """The writer lives on, so that the journal and its position stay; it is root where we are."""
+    writer = Spool(shared_directory, site="newsroom", mode=0o770)
+    for user in users:
+        assert writer.append(LINE)
+        assert done_by(user, [SHARED], lambda: ship_from(shared_directory)) == "(1, True)"
+        assert {path.suffix for path in shared_directory.iterdir()} == {"", ".lock", ".journal", ".offset"}
+        assert access(shared_directory) == {(SHARED, 0o660)}
+    writer.close()
+
+
+@FORKING
+@pytest.mark.parametrize("root_is_first", [True, False])
+def test_what_root_publishes_is_read_by_the_spools_owner_who_isnt_hindered(
+    root_is_first: bool, shared_directory: Path
+) -> None:
+    """Also where the owner is not in the group: a cron job of root's, a group that was given for root's sake."""
+    users = (0, WWW) if root_is_first else (WWW, 0)
+    if os.geteuid() == 0:
+        os.chown(shared_directory, WWW, WWW)
+    owner = shared_directory.stat().st_uid
+    for user in users:
+        assert done_by(user, [], lambda: publish_into(shared_directory)) == "(True, 0)"
+        assert done_by(user, [], lambda: ship_from(shared_directory)) == "(1, True)"
+    assert done_by(0, [], lambda: publish_into(shared_directory)) == "(True, 0)"
+
+    assert {path.stat().st_uid for path in shared_directory.iterdir()} == {owner}
+    assert done_by(WWW, [], lambda: (len(lines_in(shared_directory)), ship_from(shared_directory))) == "(1, (1, True))"
+
+
+@FORKING
+def test_who_may_not_give_a_journal_to_the_group_isnt_told_that_it_was_accepted(shared_directory: Path) -> None:
+    """Everybody may write here, and only members of the group may give files to it."""
+    Spool(shared_directory, site="newsroom", mode=0o777).open()
+    shared_directory.chmod(0o777)
+    (shared_directory / "SITE").chmod(0o666)
+    told = done_by(STRANGER, [], lambda: publish_into(shared_directory))
+
+    assert told == ("(False, 1)" if os.geteuid() == 0 else "(True, 0)")
+    assert len(journals(shared_directory)) == told.count("True")
+    assert {group for group, _ in access(shared_directory)} == {SHARED}
+
+
+def test_a_journal_that_cant_be_shared_is_dropped_with_advice(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(directory, site="newsroom", mode=0o770)
+    spool.open()
+    directory_group = directory.stat().st_gid
+    fstat = os.fstat
+
+    def in_another_group(fd: int) -> os.stat_result:
+        found = list(fstat(fd))
+        found[5] = directory_group + 1
+        return os.stat_result(found)
+
+    def refuse(fd: int, user: int, group: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fstat", in_another_group)
+    monkeypatch.setattr(os, "fchown", refuse)
+
+    assert not spool.append(LINE)
+    assert f"group {directory_group}'s, and ours can't be (Operation not permitted). Join that group" in caplog.text
+    assert [path.name for path in directory.iterdir()] == ["SITE"]
+
+
+def test_a_directory_of_one_user_may_have_a_group_that_isnt_his(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one made in a directory with the setgid bit has."""
+    monkeypatch.delattr(os, "fchown")
+    directory.mkdir()
+    if os.geteuid() == 0:
+        os.chown(directory, -1, SHARED)
+    spool = Spool(directory, site="newsroom")
+
+    assert spool.append(LINE)
+    assert access(directory) == {(os.getegid(), 0o600)}
+    spool.close()
 
 
 def test_a_place_that_cant_be_a_directory_is_a_spool_error_and_a_drop(tmp_path: Path) -> None:
