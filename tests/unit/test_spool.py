@@ -407,7 +407,7 @@ def test_threads_share_a_journal_and_no_line_is_broken(spool: Spool, directory: 
 def test_a_signal_handler_may_publish_in_the_middle_of_an_append(spool: Spool, directory: Path) -> None:
     busy = False
 
-    def handler(*_: Any) -> None:
+    def handler(*_: object) -> None:
         nonlocal busy
         if not busy:  # on a slow machine alarms come faster than they are answered
             busy = True
