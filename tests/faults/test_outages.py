@@ -142,12 +142,17 @@ def test_a_spool_that_takes_nothing_is_logged_and_counted_and_no_view_fails(
         dropped = visit(demo, Log())
     time.sleep(LOOK_SECONDS)
 
-    visit(demo, history)
+    def counted() -> int:
+        return sum(map(int, COUNTED.findall(demo.log("web")[said:])))
+
+    for _ in range(20):  # each process says so with its next publish, and which one answers is chance
+        visit(demo, history)
+        if counted() == len(publishing(dropped)):
+            break
 
     assert_as_before(dropped, before)
-    web = demo.log("web")[said:]
-    assert "ERROR footfall.spool: A unit of work was dropped" in web
-    assert sum(map(int, COUNTED.findall(web))) == len(publishing(dropped)), web
+    assert "ERROR footfall.spool: A unit of work was dropped" in demo.log("web")[said:]
+    assert counted() == len(publishing(dropped)), demo.log("web")[said:]
     demo.assert_exact(history)
 
 
