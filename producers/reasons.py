@@ -37,3 +37,7 @@ class Reason(StrEnum):
     SPIDER = "spider"
     NO_USER_AGENT = "no_user_agent"
     GONE = "gone"
+
+
+#: The reasons that a dead letter may have.
+DEADLY = tuple(reason for reason in Reason if reason not in (Reason.SPIDER, Reason.NO_USER_AGENT, Reason.GONE))

@@ -213,6 +213,7 @@ class Spool:
             # Locked before it has its name: a reader must never take it for a dead writer's.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             young.rename(self.directory / f"{name}{JOURNAL_SUFFIX}")
+            written_here.add(f"{name}{JOURNAL_SUFFIX}")
         except OSError as error:
             os.close(fd)
             young.unlink(missing_ok=True)
@@ -368,6 +369,9 @@ def sync_directory(directory: Path) -> None:
     finally:
         os.close(fd)
 
+
+#: The names of the journals that this process has written.
+written_here: set[str] = set()
 
 _current: dict[str, Spool] = {}
 _spools: weakref.WeakSet[Spool] = weakref.WeakSet()

@@ -8,12 +8,12 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from footfall.producers.reasons import Reason
+from footfall.producers.reasons import DEADLY
 
 TYPE_LENGTH = 100
 KEY_LENGTH = 255
 
-REASONS = [(reason.value, reason.value.replace("_", " ")) for reason in Reason]
+REASONS = [(reason.value, reason.value.replace("_", " ")) for reason in DEADLY]
 
 
 class ViewMark(models.Model):
@@ -147,7 +147,7 @@ class Tally(models.Model):
 
 
 class SpiderTally(models.Model):
-    """How many events of one spider were filtered on one day."""
+    """How many events of one spider were filtered on one day; also ``(none)`` (no agent) and ``(gone)`` (object)."""
 
     day = models.DateField()
     spider = models.CharField(max_length=200)

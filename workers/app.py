@@ -14,18 +14,21 @@ from django.utils.module_loading import module_has_submodule
 from django_dramatiq.middleware import DbConnectionsMiddleware
 from dramatiq.middleware import Middleware
 
-from footfall.producers.settings import conf
+from footfall.producers.settings import broker_options, conf
 from footfall.workers.batches import BatchBroker
 
 
 def make_broker() -> BatchBroker:
     """Our broker, as the settings say. Raises ImproperlyConfigured where there is nothing to consume."""
     from footfall.workers.broker import FootfallBroker
+    from footfall.workers.checks import check_broker_url
     from footfall.workers.embedded import EmbeddedBroker
 
     middleware: list[Middleware] = [DbConnectionsMiddleware()]
     if conf.TRANSPORT == "rabbitmq":
-        return FootfallBroker(middleware=middleware)
+        for error in check_broker_url():
+            raise ImproperlyConfigured(f"{error.msg} {error.hint}")
+        return FootfallBroker(middleware=middleware, url=conf.BROKER_URL or broker_options().get("url"))
     if conf.TRANSPORT == "embedded":
         return EmbeddedBroker(middleware=middleware)
     raise ImproperlyConfigured(f'FOOTFALL["TRANSPORT"] is {conf.TRANSPORT!r}, which leaves nothing to a worker.')

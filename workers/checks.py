@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Caution
@@ -24,6 +25,8 @@ def check_broker(**_: Any) -> list[CheckMessage]:
     broker = getattr(django_settings, "DRAMATIQ_BROKER", None)
     if not is_dict() or conf.TRANSPORT == "immediate":
         return []
+    if broker is None and not apps.is_installed("django_dramatiq"):
+        return []  # `dramatiq footfall.workers.app` makes its own
     if broker is None:
         text = "DRAMATIQ_BROKER is not set, and django-dramatiq's default does not work with Dramatiq 2."
         wanted = OURS if conf.TRANSPORT == "rabbitmq" else EMBEDDED

@@ -157,4 +157,4 @@ def settle(parcels: list[Parcel], alias: str, *, guarded: bool = True) -> None:
 def _report(parcels: Iterable[Parcel]) -> None:
     reasons = Counter(p.outcome.reason for p in parcels if p.outcome is not None and p.outcome.fate is Fate.DEAD)
     for reason, count in reasons.items():
-        logger.warning("%d dead letters: %s.", count, reason)
+        logger.warning("Dead letters (%s): %d. See `manage.py dead_letters`.", reason, count)

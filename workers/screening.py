@@ -36,7 +36,7 @@ def screen(parcels: Iterable[Parcel]) -> None:
     gone = missing({ref for refs in open_ones.values() for ref in refs})
     for parcel, refs in open_ones.items():
         if not gone.isdisjoint(refs):
-            parcel.outcome = filtered(Reason.GONE)
+            parcel.outcome = filtered(Reason.GONE, "(gone)")
 
 
 def check(event: Event) -> tuple[Ref, ...]:

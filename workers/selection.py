@@ -13,7 +13,7 @@ from django.db import connections, models, router
 from django.utils import timezone
 
 from footfall.producers.messages import INT64_MAX, KINDS
-from footfall.producers.reasons import Reason
+from footfall.producers.reasons import DEADLY
 from footfall.storage.clock import stored
 from footfall.storage.models import DeadLetter
 from footfall.workers.outcomes import UNKNOWN_KIND
@@ -64,7 +64,7 @@ def add_filters(parser: ArgumentParser) -> None:
     filters.add_argument(
         "--reason",
         action="append",
-        choices=[reason.value for reason in Reason],
+        choices=[reason.value for reason in DEADLY],
         metavar="REASON",
         help="why they died, e.g. bad_event (repeatable; `dead_letters --count` lists those that are there)",
     )

@@ -16,7 +16,7 @@ from django.db import OperationalError
 from newsroom.models import Article, ArticleTotals
 
 from footfall.producers.messages import Increment, Ref, encode_event, encode_message, new_id
-from footfall.producers.reasons import Reason
+from footfall.producers.reasons import DEADLY
 from footfall.storage.letters import LetterSettledError, discard, mend
 from footfall.storage.models import AppliedMessage, DeadLetter, Tally
 from footfall.workers.deadletters import bury
@@ -611,8 +611,8 @@ def test_a_body_that_is_not_there_mends_nothing(article: Article, tmp_path: Path
 
 def test_every_reason_can_be_filtered_by() -> None:
     """What the pipeline writes, the commands take."""
-    for reason in Reason:
-        assert run("dead_letters", "--reason", reason.value).strip() == "No dead letter is selected."
+    for reason in DEADLY:
+        assert run("dead_letters", "--reason", reason.value).strip() == "There is no such dead letter."
 
 
 def test_a_letter_that_took_its_worker_down_is_not_run_unless_it_is_named() -> None:

@@ -1,5 +1,6 @@
 """What a site's own tests lean on: `drain`, and the immediate transport."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,10 +80,25 @@ def test_another_reader_at_work_is_named(
     lock = SpoolLock(current_spool().directory / name)
     assert lock.acquire()
     try:
-        with pytest.raises(RuntimeError, match=r"Process \d+ reads the spool"):
+        with pytest.raises(RuntimeError, match=r"Process \d+ works on the spool .* a spool of their own"):
             drain()
     finally:
         lock.release()
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_what_other_processes_published_does_not_end_in_a_test_database(
+    spool_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests that share the site's spool would take its events away from it."""
+    publish_labels("from:this:process")
+    monkeypatch.setattr("footfall.workers.testing.written_here", set())
+
+    with pytest.raises(RuntimeError, match="a spool of their own"):
+        drain()
+
+    assert journals(spool_directory) != []
+    assert not Statistic.objects.exists()
 
 
 @pytest.mark.usefixtures("transactional_db")
