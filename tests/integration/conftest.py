@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pika
 import pytest
@@ -13,7 +12,7 @@ from django.conf import settings as django_settings
 from processes import Process
 
 from footfall.producers.queues import QUEUES, queue_arguments
-from footfall.producers.spool import Spool, current_spool
+from footfall.producers.spool import current_spool
 
 
 class RabbitTransport:
@@ -79,8 +78,12 @@ def transport(
 
 
 @pytest.fixture
-def stranger(spool_directory: Path) -> Iterator[Any]:
-    """A second writer into the spool, as another process of the host would be."""
-    spool = Spool(spool_directory, site=str(django_settings.ROOT_URLCONF))
-    yield spool
-    spool.close()
+def stack_settings() -> None:
+    """Fails a test that was asked for without RabbitMQ and PostgreSQL: nothing is skipped."""
+    assert django_settings.FOOTFALL["TRANSPORT"] == "rabbitmq", "Run this with --ds settings.stack, as make does."
+
+
+@pytest.fixture
+def embedded_settings() -> None:
+    """Fails a test that was asked for with another transport: nothing is skipped."""
+    assert django_settings.FOOTFALL["TRANSPORT"] == "embedded", "Run this with --ds settings.embedded, as make does."

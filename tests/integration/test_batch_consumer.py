@@ -11,7 +11,6 @@ from typing import Any
 import dramatiq
 import pika
 import pytest
-from django.conf import settings as django_settings
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Retries
 from processes import Process, eventually
@@ -562,7 +561,7 @@ def test_our_actors_take_dramatiq_messages(
 
 # -- Real processes
 
-of_stack = pytest.mark.skipif(django_settings.FOOTFALL["TRANSPORT"] != "rabbitmq", reason="runs under settings.stack")
+of_stack = pytest.mark.usefixtures("stack_settings")
 
 
 def run_worker(processes: Callable[..., Process], rabbitmq: Any, **environment: str) -> Process:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from django.conf import settings
 from processes import Process, eventually
 
 from footfall.producers.messages import Increment, LabelKey, encode_event, encode_unit, new_id
@@ -14,7 +13,7 @@ from footfall.producers.spool import current_spool
 from footfall.producers.tail import journals
 from footfall.storage.models import AppliedMessage, Statistic
 
-pytestmark = pytest.mark.skipif(settings.FOOTFALL["TRANSPORT"] != "embedded", reason="runs under settings.embedded")
+pytestmark = pytest.mark.usefixtures("embedded_settings")
 
 Start = Callable[..., Process]
 

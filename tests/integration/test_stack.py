@@ -33,8 +33,6 @@ def load_stack() -> ModuleType:
 
 
 stack = load_stack()
-needs_rabbitmq = pytest.mark.skipif(not stack.RabbitMQ.installed(), reason="RabbitMQ is not installed")
-needs_postgresql = pytest.mark.skipif(not stack.PostgreSQL.installed(), reason="PostgreSQL is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +74,6 @@ def run_script(*arguments: str) -> str:
 # -- PostgreSQL
 
 
-@needs_postgresql
 def test_what_was_committed_survives_a_kill(postgresql: Any) -> None:
     with psycopg.connect(postgresql.dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept (n int)")
@@ -93,7 +90,6 @@ def test_what_was_committed_survives_a_kill(postgresql: Any) -> None:
     assert postgresql.sql("SELECT n FROM kept").split() == ["1"]
 
 
-@needs_postgresql
 def test_a_kill_ends_a_backend_that_is_at_work(postgresql: Any) -> None:
     with psycopg.connect(postgresql.dsn, autocommit=True) as connection:
         backend = connection.info.backend_pid
@@ -105,7 +101,6 @@ def test_a_kill_ends_a_backend_that_is_at_work(postgresql: Any) -> None:
     postgresql.start()
 
 
-@needs_postgresql
 @pytest.mark.parametrize("mode", ["immediate", "fast"])
 def test_a_restart_cuts_connections_and_comes_back_on_the_same_port(postgresql: Any, mode: str) -> None:
     port = postgresql.port
@@ -120,20 +115,17 @@ def test_a_restart_cuts_connections_and_comes_back_on_the_same_port(postgresql: 
     assert postgresql.sql("SELECT 2").strip() == "2"
 
 
-@needs_postgresql
 def test_the_sites_role_is_no_superuser_and_may_make_test_databases(postgresql: Any) -> None:
     assert postgresql.sql("SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = 'footfall'") == "f|t\n"
     assert postgresql.sql("SHOW fsync").strip() == "on"
     assert postgresql.settings["PORT"] == postgresql.port
 
 
-@needs_postgresql
 def test_a_failing_statement_is_an_error_with_its_text(postgresql: Any) -> None:
     with pytest.raises(stack.StackError, match="no_such_table"):
         postgresql.sql("SELECT * FROM no_such_table")
 
 
-@needs_postgresql
 def test_another_process_can_stop_what_this_one_started(postgresql: Any, directory: Path) -> None:
     pid = postgresql.pid
 
@@ -145,7 +137,6 @@ def test_another_process_can_stop_what_this_one_started(postgresql: Any, directo
     postgresql.start()
 
 
-@needs_postgresql
 def test_start_that_can_not_succeed_shows_the_end_of_the_log(postgresql: Any) -> None:
     postgresql.stop()
     with socket.create_server(("127.0.0.1", postgresql.port)), pytest.raises(stack.StackError) as caught:
@@ -155,7 +146,6 @@ def test_start_that_can_not_succeed_shows_the_end_of_the_log(postgresql: Any) ->
     assert "could not bind" in str(caught.value)
 
 
-@needs_postgresql
 def test_stop_leaves_a_pid_alone_that_is_no_longer_the_servers(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text(json.dumps({"postgresql": {"pid": os.getpid(), "started": 1}}))
     server = stack.PostgreSQL(tmp_path)
@@ -201,7 +191,6 @@ def deliveries(channel: BlockingChannel, queue: str, seconds: float) -> Iterator
     channel.cancel()
 
 
-@needs_rabbitmq
 def test_the_first_start_makes_the_queues_with_their_arguments(channel_of: Any) -> None:
     channel = channel_of("footfall_admin")
 
@@ -210,7 +199,6 @@ def test_the_first_start_makes_the_queues_with_their_arguments(channel_of: Any) 
         channel.queue_declare(queue["name"], durable=True, arguments=queue["arguments"])
 
 
-@needs_rabbitmq
 def test_a_delivery_over_the_limit_lands_in_quarantine(channel_of: Any) -> None:
     channel = channel_of("footfall_worker")
     publish(channel, "footfall.views", b"suspect")
@@ -231,7 +219,6 @@ def test_a_delivery_over_the_limit_lands_in_quarantine(channel_of: Any) -> None:
     assert [headers.get("x-delivery-count") for _, headers in seen] == [None, 1, 2, 3, 4, 5, 6, 7]
 
 
-@needs_rabbitmq
 @pytest.mark.parametrize("user", ["footfall_web", "footfall_worker"])
 def test_a_sites_users_may_publish_and_look(channel_of: Any, user: str) -> None:
     channel = channel_of(user)
@@ -244,7 +231,6 @@ def test_a_sites_users_may_publish_and_look(channel_of: Any, user: str) -> None:
         publish(channel, "footfall.nowhere", b"{}")
 
 
-@needs_rabbitmq
 def test_a_worker_may_consume(channel_of: Any) -> None:
     channel = channel_of("footfall_worker")
     publish(channel, "footfall.actions", b"mine")
@@ -274,7 +260,6 @@ def publish_elsewhere(channel: BlockingChannel) -> None:
     channel.basic_publish("amq.fanout", "", b"{}")
 
 
-@needs_rabbitmq
 @pytest.mark.parametrize(
     ("user", "act"),
     [
@@ -293,7 +278,6 @@ def test_a_sites_users_are_refused_everything_else(
     assert caught.value.reply_code == 403
 
 
-@needs_rabbitmq
 def test_what_was_confirmed_survives_a_kill_of_the_broker(rabbitmq: Any, channel_of: Any) -> None:
     channel = channel_of("footfall_admin")
     channel.queue_purge("footfall.increments")
@@ -321,7 +305,6 @@ def first_delivery(channel: BlockingChannel, queue: str) -> list[tuple[Any, Any,
     return []
 
 
-@needs_rabbitmq
 def test_ctl_runs_rabbitmqctl_against_this_node(rabbitmq: Any) -> None:
     listed = json.loads(rabbitmq.ctl("list_queues", "-p", "footfall", "--formatter", "json", "name", "type"))
 
@@ -332,7 +315,6 @@ def test_ctl_runs_rabbitmqctl_against_this_node(rabbitmq: Any) -> None:
         rabbitmq.ctl("no_such_command")
 
 
-@needs_rabbitmq
 def test_stop_ends_the_private_epmd_too_and_keeps_the_data(rabbitmq: Any) -> None:
     state = json.loads((rabbitmq.directory / "state.json").read_text())["rabbitmq"]
     started = time.monotonic()
@@ -348,7 +330,6 @@ def test_stop_ends_the_private_epmd_too_and_keeps_the_data(rabbitmq: Any) -> Non
 # -- The command line
 
 
-@needs_postgresql
 def test_the_command_line_starts_shows_and_removes(tmp_path: Path) -> None:
     directory, ports = tmp_path / "with a space", tmp_path / "ports.json"
     try:

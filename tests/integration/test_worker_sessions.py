@@ -26,7 +26,7 @@ from footfall.workers.embedded import EmbeddedBroker
 from footfall.workers.failures import Transient, timed_out
 from footfall.workers.settling import SUSPECT_LIMIT, settle
 
-on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="runs under settings.stack")
+on_postgresql = pytest.mark.usefixtures("stack_settings")
 
 IDLE = "idle_in_transaction_session_timeout"
 
