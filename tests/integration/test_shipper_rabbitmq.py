@@ -451,8 +451,16 @@ def test_time_outs_are_tight_where_the_url_says_nothing() -> None:
     ids=["url", "urls", "keywords", "parameters"],
 )
 def test_without_a_url_of_its_own_it_takes_dramatiqs(options: dict[str, Any], host: str) -> None:
-    with override_settings(FOOTFALL={}, DRAMATIQ_BROKER={"OPTIONS": options}):
+    broker = {"BROKER": "footfall.workers.broker.FootfallBroker", "OPTIONS": options}
+    with override_settings(FOOTFALL={}, DRAMATIQ_BROKER=broker):
         assert amqp_parameters()[0].host == host
+
+
+def test_the_options_of_another_broker_are_not_taken_for_rabbitmqs() -> None:
+    """A host and a port may be those of Redis."""
+    broker = {"BROKER": "dramatiq.brokers.redis.RedisBroker", "OPTIONS": {"host": "redis", "port": 6379}}
+    with override_settings(FOOTFALL={}, DRAMATIQ_BROKER=broker), pytest.raises(ImproperlyConfigured):
+        amqp_parameters()
 
 
 @pytest.mark.parametrize("url", ["redis://u:hush@host/0", "amqp://u:hush/y@host:x/"])
