@@ -204,6 +204,7 @@ BAD_BODIES = {
     "no args": (envelope(args=None), Reason.BAD_ENVELOPE),
     "id no UUID": (envelope(message_id="seven"), Reason.BAD_ENVELOPE),
     "10 MB": (b'{"x":"' + b"a" * 10_000_000 + b'"}', Reason.TOO_LARGE),
+    "a million keys": (envelope(args=[[{"data": {str(n): n for n in range(1_000_000)}}]]), Reason.TOO_LARGE),
     "expired": (envelope(message_timestamp=1_500_000_000_000), Reason.EXPIRED),
 }
 BAD_EVENTS = {
@@ -228,7 +229,7 @@ BAD_EVENTS = {
     "big integer": (event(value=2**70), Reason.BAD_NUMBER),
     "NUL": (action(data={"x": "a\0b"}), Reason.BAD_TEXT),
     "lone surrogate": (action(data={"x": "\ud800"}), Reason.BAD_TEXT),
-    "million keys": (action(data={str(n): n for n in range(100_000)}), Reason.TOO_LARGE),
+    "many keys": (action(data={str(n): n for n in range(100_000)}), Reason.TOO_LARGE),
     "1970": (event(at="1970-01-01T00:00:00Z"), Reason.BAD_TIME),
     "9999": (event(at="9999-12-31T23:59:59Z"), Reason.BAD_TIME),
     "bad key": (event(object={"type": "newsroom.article", "id": "seven"}), Reason.BAD_KEY),
