@@ -30,6 +30,7 @@ Key = Annotated[str, Meta(min_length=1, max_length=255)]
 Int64 = Annotated[int, Meta(ge=-INT64_MAX, le=INT64_MAX)]
 When = Annotated[datetime, Meta(tz=True)]
 UserAgent = Annotated[str, Meta(max_length=MAX_USER_AGENT)]
+Option = Annotated[str, Meta(max_length=255)] | Int64 | bool | None
 
 
 class Ref(Struct, frozen=True, omit_defaults=True, order=True):
@@ -50,6 +51,17 @@ class LabelKey(Struct, frozen=True, omit_defaults=True, order=True):
     dom_id: Annotated[str, Meta(max_length=50)] = "None"
 
 
+class Once(Struct, frozen=True):
+    """Counts one visitor once: of all events with the same ``token`` the one that happened first counts.
+
+    The token is new for each visitor, counter and window of time, and says nothing about the visitor; after ``until``
+    no event can have it any more.
+    """
+
+    token: uuid.UUID
+    until: When
+
+
 class _Event(Struct, frozen=True, omit_defaults=True, tag_field="kind", kw_only=True):
     id: uuid.UUID
     at: When
@@ -66,7 +78,10 @@ class View(_Event, frozen=True, omit_defaults=True, tag="view", kw_only=True):
 
 
 class Increment(_Event, frozen=True, omit_defaults=True, tag="increment", kw_only=True):
-    """``field`` of the row of ``object`` in ``dataset`` changes by ``op`` and ``value``; or a hit of ``label``."""
+    """``field`` of the row of ``object`` in ``dataset`` changes by ``op`` and ``value``; or a hit of ``label``.
+
+    ``options`` are for a dataset whose rows have more to their key than object and time.
+    """
 
     dataset: Name | None = None
     object: Ref | None = None
@@ -74,6 +89,8 @@ class Increment(_Event, frozen=True, omit_defaults=True, tag="increment", kw_onl
     op: Name = "incr"
     value: Int64 = 1
     label: LabelKey | None = None
+    options: dict[Name, Option] = {}
+    once: Once | None = None
 
     def __post_init__(self) -> None:
         of_object = self.dataset is not None and self.object is not None and self.field is not None

@@ -16,6 +16,15 @@ DEFAULTS: dict[str, Any] = {
     "SITE": None,  # what the spool is stamped with; None: ROOT_URLCONF
     "MAX_CLOCK_SKEW_SECONDS": 300,  # how far ahead of the clock an event's time may be
     "MAX_EVENT_BYTES": 65_536,  # an event larger than this is refused
+    # -- Visitors
+    "TRUSTED_PROXIES": 0,  # how many proxies of yours add to X-Forwarded-For; 0: the connection's own address
+    "CONSENT": None,  # a callable(request) -> bool, or its import string: False: the visitor is not counted
+    "RESPECT_DO_NOT_TRACK": False,  # True: a visitor who sends DNT: 1 is not counted
+    "RESPECT_GLOBAL_PRIVACY_CONTROL": False,  # True: a visitor who sends Sec-GPC: 1 is not counted
+    # -- The open end-point for labels
+    "TRACK_ALLOWED_LABELS": None,  # labels that strangers may count, "*" in them stands for anything; None: all
+    "TRACK_LABELS_PER_MINUTE": 120,  # of one client
+    "TRACK_CACHE": "default",  # the alias of the cache that counts a client's labels
     # -- Spool
     "SPOOL_DIR": None,  # None: <BASE_DIR>/footfall-spool
     "SPOOL_QUOTA_BYTES": 1_073_741_824,
@@ -36,6 +45,8 @@ DEFAULTS: dict[str, Any] = {
     "LEDGER_DAYS": 30,  # how long an applied message is remembered; older messages are dead letters
     "FILTER_SPIDERS": True,
     "MISSING_USER_AGENT": "filter",  # a request without the header: "filter" or "keep"
+    "MAX_NEW_LABELS_PER_DAY": 10_000,  # what comes beyond it counts under "(other)"; labels known before go on
+    "MARKED_MODELS": None,  # labels of models whose deletion takes seen marks along; None: all of the site's
     # -- Actions
     "GROUPING_DELAY": 0,  # -1: off, 0: within the scope
     "LEVELS": {"NULL": 0, "DEBUG": 10, "HIDDEN": 20, "INFO": 30, "WARNING": 40, "ERROR": 50},

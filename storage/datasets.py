@@ -65,8 +65,12 @@ class TrackableData(models.Model):
         return f"{self.object_type}:{self.object_id}"
 
     @classmethod
-    def slot_of(cls, at: datetime) -> tuple[Any, ...]:
-        """The rest of the row's key for something that happened at ``at``: nothing here."""
+    def slot_of(cls, at: datetime, **options: Any) -> tuple[Any, ...]:
+        """The rest of the row's key for something that happened at ``at``: nothing here.
+
+        A dataset with a rule of its own overrides this together with ``key_fields``. ``options`` are those that the
+        publisher gave. It must be pure, and what it raises refuses the event.
+        """
         return ()
 
     @classmethod
@@ -128,7 +132,7 @@ class TrackableTimeSeriesData(TrackableData):
         ]
 
     @classmethod
-    def slot_of(cls, at: datetime) -> tuple[Any, ...]:
+    def slot_of(cls, at: datetime, **options: Any) -> tuple[Any, ...]:
         """The day of ``at`` in the site's time zone."""
         return (timezone.localtime(at, timezone.get_default_timezone()).date(),)
 

@@ -17,7 +17,11 @@ REASONS = [(reason.value, reason.value.replace("_", " ")) for reason in DEADLY]
 
 
 class ViewMark(models.Model):
-    """``user`` has seen everything up to ``at`` in a scope: one object, one model, or (both blank) everything."""
+    """``user`` has seen everything up to ``at`` in a scope: one object, one model, or (both blank) everything.
+
+    The row of an object may say the contrary (``seen`` is False): marked as unseen at ``at``. Of the rows of the three
+    scopes the latest decides.
+    """
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, db_constraint=False, db_index=False, related_name="+"
@@ -25,6 +29,7 @@ class ViewMark(models.Model):
     object_type = models.CharField(max_length=TYPE_LENGTH, blank=True, default="")
     object_id = models.CharField(max_length=KEY_LENGTH, blank=True, default="")
     at = models.DateTimeField()
+    seen = models.BooleanField(default=True)
 
     class Meta:
         constraints = [
@@ -52,10 +57,46 @@ class Statistic(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["label", "category", "dom_id", "day"], name="footfall_statistic_key")
         ]
-        indexes = [models.Index(fields=["day", "dom_id"], name="footfall_statistic_day_dom")]
+        indexes = [
+            models.Index(fields=["day", "dom_id"], name="footfall_statistic_day_dom"),
+            models.Index(fields=["-day", "-id"], name="footfall_statistic_recent"),
+        ]
 
     def __str__(self) -> str:
         return self.label
+
+
+class KnownLabel(models.Model):
+    """A label, category and element that was ever counted, and on which day first: how many are new is bounded."""
+
+    label = models.CharField(max_length=250)
+    category = models.CharField(max_length=30)
+    dom_id = models.CharField(max_length=50)
+    first_day = models.DateField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["label", "category", "dom_id"], name="footfall_knownlabel_key")]
+        indexes = [
+            models.Index(fields=["first_day"], name="footfall_knownlabel_first"),
+            models.Index(fields=["category"], name="footfall_knownlabel_category"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.label}:{self.category}:{self.dom_id}"
+
+
+class CountedOnce(models.Model):
+    """A visitor was counted for one counter in one window of time; the token tells neither who nor where."""
+
+    token = models.UUIDField(primary_key=True)
+    at = models.DateTimeField()
+    until = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["until"], name="footfall_countedonce_until")]
+
+    def __str__(self) -> str:
+        return str(self.token)
 
 
 class Action(models.Model):

@@ -96,7 +96,7 @@ def _fold_counter(sums: Sums, index: int, event: Increment) -> None:
     assert event.object is not None and event.field is not None  # check has seen to it
     dataset = _dataset(event.dataset or "")
     ref = canonical(event.object)
-    key = (ref.type, ref.id, *dataset.slot_of(event.at))
+    key = (ref.type, ref.id, *dataset.slot_of(event.at, **event.options))
     if event.op in ("incr", "decr"):
         row = sums.counters.setdefault(dataset, {}).setdefault(key, {})
         row[event.field] = row.get(event.field, 0) + _signed(event)
