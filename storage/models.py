@@ -29,7 +29,8 @@ class ViewMark(models.Model):
     object_type = models.CharField(max_length=TYPE_LENGTH, blank=True, default="")
     object_id = models.CharField(max_length=KEY_LENGTH, blank=True, default="")
     at = models.DateTimeField()
-    seen = models.BooleanField(default=True)
+    # Also in the database: a worker of the version before, still running during a deploy, does not know the column.
+    seen = models.BooleanField(default=True, db_default=True)
 
     class Meta:
         constraints = [
@@ -60,6 +61,7 @@ class Statistic(models.Model):
         indexes = [
             models.Index(fields=["day", "dom_id"], name="footfall_statistic_day_dom"),
             models.Index(fields=["-day", "-id"], name="footfall_statistic_recent"),
+            models.Index(fields=["category", "-day"], name="footfall_statistic_category"),
         ]
 
     def __str__(self) -> str:

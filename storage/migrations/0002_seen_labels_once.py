@@ -30,11 +30,15 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="viewmark",
             name="seen",
-            field=models.BooleanField(default=True),
+            field=models.BooleanField(db_default=True, default=True),
         ),
         migrations.AddIndex(
             model_name="statistic",
             index=models.Index(fields=["-day", "-id"], name="footfall_statistic_recent"),
+        ),
+        migrations.AddIndex(
+            model_name="statistic",
+            index=models.Index(fields=["category", "-day"], name="footfall_statistic_category"),
         ),
         migrations.AddIndex(
             model_name="countedonce",
@@ -51,5 +55,38 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="knownlabel",
             constraint=models.UniqueConstraint(fields=("label", "category", "dom_id"), name="footfall_knownlabel_key"),
+        ),
+        migrations.AlterField(
+            model_name="deadletter",
+            name="reason",
+            field=models.CharField(
+                choices=[
+                    ("not_utf8", "not utf8"),
+                    ("not_json", "not json"),
+                    ("too_large", "too large"),
+                    ("bad_envelope", "bad envelope"),
+                    ("wrong_queue", "wrong queue"),
+                    ("unknown_actor", "unknown actor"),
+                    ("expired", "expired"),
+                    ("killed_worker", "killed worker"),
+                    ("unknown_kind", "unknown kind"),
+                    ("unknown_version", "unknown version"),
+                    ("bad_event", "bad event"),
+                    ("bad_text", "bad text"),
+                    ("bad_number", "bad number"),
+                    ("bad_time", "bad time"),
+                    ("bad_key", "bad key"),
+                    ("unknown_type", "unknown type"),
+                    ("unknown_dataset", "unknown dataset"),
+                    ("unknown_field", "unknown field"),
+                    ("unknown_operation", "unknown operation"),
+                    ("unknown_alias", "unknown alias"),
+                    ("handler_error", "handler error"),
+                    ("refused", "refused"),
+                    ("internal_error", "internal error"),
+                    ("held", "held"),
+                ],
+                max_length=32,
+            ),
         ),
     ]
