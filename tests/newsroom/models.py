@@ -3,10 +3,12 @@
 import os
 import signal
 import uuid
+from datetime import datetime
+from typing import Any
 
 from django.db import models
 
-from footfall.storage.datasets import TrackableData, TrackableTimeSeriesData, operation
+from footfall.storage.datasets import TrackableData, TrackableHourlyData, TrackableTimeSeriesData, operation
 
 
 class Article(models.Model):
@@ -20,6 +22,9 @@ class Article(models.Model):
 class Column(Article):
     class Meta:
         proxy = True
+
+    def get_absolute_url(self) -> str:
+        return f"/columns/{self.pk}/"
 
 
 class Page(models.Model):
@@ -71,3 +76,53 @@ class ArticleDaily(TrackableTimeSeriesData):
             # A rule that only the database knows: Python lets the value through, the row is refused.
             models.CheckConstraint(condition=~models.Q(clicks=666), name="newsroom_not_666"),
         ]
+
+
+class ArticleHourly(TrackableHourlyData):
+    views = models.PositiveIntegerField(default=0)
+    score = models.BigIntegerField(default=0)
+
+    class Meta(TrackableHourlyData.Meta):
+        pass
+
+
+class ArticleWeekly(TrackableTimeSeriesData):
+    views = models.PositiveIntegerField(default=0)
+
+    slot = "week"
+
+    class Meta(TrackableTimeSeriesData.Meta):
+        pass
+
+
+class ArticleMonthly(TrackableTimeSeriesData):
+    views = models.PositiveIntegerField(default=0)
+
+    slot = "month"
+
+    class Meta(TrackableTimeSeriesData.Meta):
+        pass
+
+
+class ArticleByDevice(TrackableTimeSeriesData):
+    """A rule of its own: a row for each day and device."""
+
+    device = models.CharField(max_length=20, editable=False)
+    views = models.PositiveIntegerField(default=0)
+
+    key_fields = (*TrackableTimeSeriesData.key_fields, "device")
+
+    class Meta(TrackableTimeSeriesData.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["object_type", "object_id", "collected_during", "device"], name="newsroom_articlebydevice_key"
+            )
+        ]
+
+    @classmethod
+    def slot_of(cls, at: datetime, **options: Any) -> tuple[Any, ...]:
+        """The day, and the device, which has to be given."""
+        device = options["device"]
+        if not isinstance(device, str):
+            raise TypeError(f"a device is a text, not {device!r}")
+        return (*super().slot_of(at), device)

@@ -1,22 +1,39 @@
 """The registry of datasets, and counting at once."""
 
+import math
 import threading
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, models
-from django.test.utils import isolate_apps
-from newsroom.models import Article, ArticleDaily, ArticleTotals, Column, Page, Topic
+from django.db import connection, connections, models, transaction
+from django.test.utils import CaptureQueriesContext, isolate_apps
+from newsroom.models import (
+    Article,
+    ArticleByDevice,
+    ArticleDaily,
+    ArticleHourly,
+    ArticleMonthly,
+    ArticleTotals,
+    ArticleWeekly,
+    Column,
+    Page,
+    Topic,
+)
 
 from footfall.storage.datasets import (
     AlreadyRegistered,
     NotRegistered,
     TrackableData,
+    TrackableHourlyData,
     TrackableRegistry,
+    TrackableTimeSeriesData,
     clamps_at_zero,
     operation,
     site,
@@ -73,11 +90,14 @@ def test_the_parent_of_a_dataset_is_the_first_model_it_counts(registry: Trackabl
 
 
 def test_the_same_pair_twice_is_an_error(registry: TrackableRegistry) -> None:
-    """By the base or by a proxy of it."""
+    """TB-28: by the base or by a proxy of it, in two calls or in one."""
     for model in (Article, Column):
         with pytest.raises(AlreadyRegistered, match="ArticleTotals is registered for"):
             registry.register(model, ArticleTotals)
+    with pytest.raises(AlreadyRegistered):
+        registry.register([Topic, Topic], ArticleTotals)
     assert registry.datasets_of(Article) == (ArticleTotals, ArticleDaily)
+    assert registry.datasets_of(Topic) == ()
 
 
 def test_registering_several_models_is_all_or_nothing(registry: TrackableRegistry) -> None:
@@ -123,19 +143,113 @@ def test_a_dataset_without_counters_is_refused(registry: TrackableRegistry) -> N
         registry.register(Topic, Empty)
 
 
-def test_a_dataset_gets_into_the_admin_only_when_asked() -> None:
-    """With the given class."""
+@isolate_apps("newsroom")
+def test_a_counter_that_hides_a_method_is_refused(registry: TrackableRegistry) -> None:
+    """The question ``total()`` could not be asked any more."""
+
+    class Sums(TrackableData):
+        total = models.IntegerField(default=0)  # type: ignore[assignment]  # what a site may well write
+
+        class Meta(TrackableData.Meta):
+            app_label = "newsroom"
+
+    with pytest.raises(ImproperlyConfigured, match=r"Sums\.total hides"):
+        registry.register(Topic, Sums)
+
+
+class PlainAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the class is no generic one when it runs
+    pass
+
+
+def test_tb_28_a_dataset_gets_into_the_admin_only_when_asked() -> None:
+    """With the given class, until nothing is counted in it any more; a second class for it is an error."""
+    registry = TrackableRegistry()
     assert not admin.site.is_registered(ArticleTotals)
-    try:
-        TrackableRegistry().register(Article, ArticleTotals, admin.ModelAdmin)
-        assert admin.site.is_registered(ArticleTotals)
-    finally:
-        admin.site.unregister(ArticleTotals)
+
+    registry.register(Article, ArticleTotals, PlainAdmin)
+    registry.register(Page, ArticleTotals, PlainAdmin)
+    assert type(admin.site.get_model_admin(ArticleTotals)) is PlainAdmin
+    with pytest.raises(AlreadyRegistered, match="in the admin already, with another class"):
+        registry.register(Topic, ArticleTotals, admin.ModelAdmin)
+    assert registry.datasets_of(Topic) == ()
+
+    registry.unregister(Article)
+    assert admin.site.is_registered(ArticleTotals)
+    registry.unregister(Page)
+    assert not admin.site.is_registered(ArticleTotals)
+
+
+def wrong(value: Any) -> Any:
+    """A value that the annotations already forbid."""
+    return value
+
+
+@pytest.mark.parametrize(
+    ("register", "text"),
+    [
+        (lambda r: r.register(Topic, wrong(Article)), "A dataset is a subclass of TrackableData, not"),
+        (lambda r: r.register(Topic, wrong("newsroom.ArticleTotals")), "A dataset is a subclass"),
+        (lambda r: r.register(Topic, TrackableTimeSeriesData), "TrackableTimeSeriesData is abstract"),
+        (lambda r: r.register(wrong(str), ArticleTotals), "Only models with a table"),
+        (lambda r: r.register([Topic, wrong("newsroom.Page")], ArticleTotals), "Only models with a table"),
+        (lambda r: r.register(TrackableData, ArticleTotals), "Only models with a table"),
+        (lambda r: r.register(Topic, ArticleTotals, wrong(Topic)), "admin_cls is a subclass of ModelAdmin"),
+        (lambda r: r.register(Topic, ArticleTotals, wrong("PlainAdmin")), "admin_cls is a subclass of ModelAdmin"),
+    ],
+)
+def test_what_can_t_be_registered_is_refused_whole(
+    registry: TrackableRegistry, register: Callable[[TrackableRegistry], None], text: str
+) -> None:
+    """In words; nothing of the call is kept."""
+    with pytest.raises(ImproperlyConfigured, match=text):
+        register(registry)
+    assert registry.datasets_of(Topic) == ()
+
+
+def test_an_unknown_keyword_is_an_error(registry: TrackableRegistry) -> None:
+    """A misspelt one would be lost otherwise."""
+    with pytest.raises(TypeError, match="admin_class"):
+        registry.register(Topic, ArticleTotals, admin_class=PlainAdmin)  # type: ignore[call-arg]  # that is the mistake
+
+
+@isolate_apps("newsroom")
+def test_a_slot_that_does_not_fit_its_column_is_refused(registry: TrackableRegistry) -> None:
+    """An hour is no date, a day is no moment; and an unknown slot is none."""
+
+    class Hourly(TrackableTimeSeriesData):
+        views = models.IntegerField(default=0)
+        slot = "hour"
+
+        class Meta(TrackableTimeSeriesData.Meta):
+            app_label = "newsroom"
+
+    class Daily(TrackableHourlyData):
+        views = models.IntegerField(default=0)
+        slot = "day"
+
+        class Meta(TrackableHourlyData.Meta):
+            app_label = "newsroom"
+
+    class Quarterly(TrackableTimeSeriesData):
+        views = models.IntegerField(default=0)
+        slot = "quarter"
+
+        class Meta(TrackableTimeSeriesData.Meta):
+            app_label = "newsroom"
+
+    with pytest.raises(ImproperlyConfigured, match="is a DateField: subclass TrackableHourlyData"):
+        registry.register(Topic, Hourly)
+    with pytest.raises(ImproperlyConfigured, match="is a DateTimeField: subclass TrackableTimeSeriesData"):
+        registry.register(Topic, Daily)
+    with pytest.raises(ImproperlyConfigured, match="one of 'hour', 'day', 'week', 'month', not 'quarter'"):
+        registry.register(Topic, Quarterly)
+    assert registry.datasets_of(Topic) == ()
 
 
 def test_trackabledata_modules_are_found_and_known_to_the_producers() -> None:
     """The newsroom's is, and the app's registry is the site's."""
-    assert site.datasets_of(Article) == (ArticleTotals, ArticleDaily)
+    datasets = site.datasets_of(Article)
+    assert datasets == (ArticleTotals, ArticleDaily, ArticleHourly, ArticleWeekly, ArticleMonthly, ArticleByDevice)
     assert apps.get_app_config("footfall_storage").datasets is site  # type: ignore[attr-defined]
 
 
@@ -223,12 +337,91 @@ def test_a_positive_counter_stops_at_zero(row: ArticleTotals) -> None:
     assert stored(row)[:2] == (0, -4)
 
 
+def test_tb_16_each_of_three_counts_once(row: ArticleTotals) -> None:
+    """incr, incr(views), incr(score) on one object are two views and one score."""
+    row.incr("views")
+    row.incr("views")
+    row.incr("score")
+    row.save()
+
+    assert stored(row) == (7, 2, 0)
+
+
 @pytest.mark.parametrize("field", ["likes", "id", "object_id", "__class__"])
-def test_an_unknown_field_is_refused(row: ArticleTotals, field: str) -> None:
+def test_tb_18_an_unknown_field_is_refused(row: ArticleTotals, field: str) -> None:
     """Nothing is changed."""
-    with pytest.raises(ValueError, match="no counter field"):
-        row.incr(field)
+    for change in (row.incr, row.decr):
+        with pytest.raises(ValueError, match="no counter field"):
+            change(field)
     assert stored(row) == (5, 1, 0)
+
+
+def test_tb_04_and_05_a_row_takes_what_the_door_takes(row: ArticleTotals) -> None:
+    """0 adds 0, a numeric text is its number."""
+    row.incr("views", 0)
+    assert stored(row) == (5, 1, 0)
+    row.incr("views", wrong("7"))
+    row.decr("score", wrong("7"))
+
+    assert stored(row) == (12, -6, 0) and (row.views, row.score) == (12, -6)
+
+
+@pytest.mark.parametrize("value", [2.9, 2.0, None, True, "", "2.9", math.nan, Decimal(1), 2**31, [], b"7"], ids=repr)
+def test_tb_05_anything_else_is_refused_by_a_row(row: ArticleTotals, value: Any) -> None:
+    """Nothing is changed, in the row or on the object."""
+    for change in (row.incr, row.decr):
+        with pytest.raises(ValueError):  # noqa: PT011 - the texts differ, and `int()` writes some of them
+            change("score", value)
+    assert stored(row) == (5, 1, 0) and row.score == 1
+
+
+@pytest.mark.parametrize(("field", "value"), [("views", 2**31 - 1), ("score", 2**31 - 1), ("score", -(2**31) + 1)])
+def test_a_sum_that_does_not_fit_is_refused(row: ArticleTotals, field: str, value: int) -> None:
+    """In words, on every database; a transaction around it goes on."""
+    ArticleTotals.objects.filter(pk=row.pk).update(**{field: 1 if value > 0 else -1})
+
+    with transaction.atomic():
+        with pytest.raises(ValueError, match=f"do not fit into {field}: it holds {2**31 - 1}"):
+            row.incr(field, value)
+        row.incr("peak")
+
+    assert abs(getattr(row, field)) == 1 and row.peak == 1
+
+
+def test_a_counter_of_64_bits_stays_a_whole_number(db: None) -> None:
+    """SQLite would make a float of it."""
+    row = ArticleDaily.objects.create(object_type="newsroom.article", object_id="1", collected_during="2026-06-15")
+    row.incr("clicks", 2**63 - 1)
+
+    with pytest.raises(ValueError, match="do not fit"):
+        row.incr("clicks")
+
+    assert row.clicks == ArticleDaily.objects.get().clicks == 2**63 - 1
+
+
+def test_a_row_that_is_not_saved_can_t_be_counted_in() -> None:
+    """Without a query."""
+    for row in (ArticleTotals(), ArticleTotals(pk=7)):
+        with pytest.raises(ValueError, match="not saved"):
+            row.incr("views")
+        with pytest.raises(ValueError, match="not saved"):
+            row.decr("views")
+
+
+def test_a_row_that_is_gone_says_so(row: ArticleTotals) -> None:
+    """Instead of counting nowhere."""
+    ArticleTotals.objects.all().delete()
+
+    with pytest.raises(ArticleTotals.DoesNotExist):
+        row.incr("views")
+
+
+def test_counting_at_once_takes_two_queries(row: ArticleTotals) -> None:
+    """The change, and what came of it."""
+    with transaction.atomic(), CaptureQueriesContext(connection) as asked:
+        row.incr("views")
+
+    assert len([query for query in asked if "SAVEPOINT" not in query["sql"]]) == 2
 
 
 def test_a_row_knows_its_object(row: ArticleTotals) -> None:
@@ -236,6 +429,9 @@ def test_a_row_knows_its_object(row: ArticleTotals) -> None:
     assert row.parent == Article.objects.get()
     Article.objects.all().delete()
     assert row.parent is None
+    assert ArticleTotals(object_type="newsroom.weather", object_id="1").parent is None
+    assert ArticleTotals(object_type="newsroom.article", object_id="a slug").parent is None
+    assert ArticleTotals(object_type="newsroom.page", object_id="1").parent is None
 
 
 @pytest.mark.django_db(transaction=True)
