@@ -33,6 +33,9 @@ class Reason(StrEnum):
     REFUSED = "refused"
     INTERNAL_ERROR = "internal_error"
 
+    # Nothing is wrong with it: not asked for now, to be applied later
+    HELD = "held"
+
     # Filtered, not dead
     SPIDER = "spider"
     NO_USER_AGENT = "no_user_agent"

@@ -45,6 +45,14 @@ def dead(reason: Reason, error: str, stage: str) -> Outcome:
     return Outcome(Fate.DEAD, reason, clean[:2000], stage)
 
 
+HELD = Outcome(
+    Fate.DEAD,
+    Reason.HELD,
+    "Nothing is wrong with it: fold_messages was asked for other events. The next one that wants it applies it.",
+    "fold",
+)
+
+
 def filtered(reason: Reason, spider: str = "") -> Outcome:
     """The outcome of what is left out on purpose."""
     return Outcome(Fate.FILTERED, reason, spider=spider)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
 from django.db import Error, router, transaction
 
-from footfall.producers.messages import Action, Increment, Unit, View
+from footfall.producers.messages import Action, Event, Increment, Unit, View
+from footfall.producers.reasons import Reason
 from footfall.producers.settings import conf
 from footfall.storage.models import Action as StoredAction
 from footfall.storage.models import DeadLetter, SpoolPosition, ViewMark
@@ -23,13 +24,14 @@ from footfall.workers import deadletters, ledger, sessions, tallies
 from footfall.workers.decoding import Rules, open_delivery, open_unit
 from footfall.workers.failures import Blame, Transient, blame
 from footfall.workers.folding import actions, increments
-from footfall.workers.outcomes import DUPLICATE, Fate, Message, Parcel, undecided
+from footfall.workers.outcomes import DUPLICATE, HELD, Fate, Message, Outcome, Parcel, undecided
 from footfall.workers.screening import screen
 from footfall.workers.writing import write
 
 logger = logging.getLogger("footfall.pipeline")
 
 Also = Callable[[str], None]
+Wanted = Callable[[Event], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,16 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a batch came to, in events."""
+    """What a batch came to, in events. Those held are dead letters too, but for the tallies only."""
 
     applied: int = 0
     filtered: int = 0
     duplicate: int = 0
     dead: int = 0
+    held: int = 0
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Totals)))
 
 
 def rules() -> Rules:
@@ -61,12 +67,19 @@ def rules() -> Rules:
     )
 
 
-def apply(deliveries: Sequence[Delivery], *, now: datetime | None = None, also: Also | None = None) -> Totals:
+def apply(
+    deliveries: Sequence[Delivery],
+    *,
+    now: datetime | None = None,
+    also: Also | None = None,
+    wanted: Wanted | None = None,
+) -> Totals:
     """Apply a batch; everything is committed when this returns. Blocks on the database.
 
-    ``also(alias)`` is called inside the transaction on the alias of `SpoolPosition`, which commits last. Raises
-    Transient when the database can't answer, Fault when the code is at fault; then nothing is left of the batch on
-    the alias that failed, and the ledger makes a second try exact on the others.
+    ``also(alias)`` is called inside the transaction on the alias of `SpoolPosition`, which commits last. An event that
+    could be applied and is not ``wanted`` (asked once for each, in their order) is held: it becomes a letter, to be
+    replayed. Raises Transient when the database can't answer, Fault when the code is at fault; then nothing is left of
+    the batch on the alias that failed, and the ledger makes a second try exact on the others.
     """
     moment = now or datetime.now(UTC)
     limits = rules()
@@ -77,7 +90,7 @@ def apply(deliveries: Sequence[Delivery], *, now: datetime | None = None, also: 
         shares.setdefault(home, [])
     totals: Counter[str] = Counter()
     for alias in sorted(shares, key=lambda alias: (alias == home, alias)):
-        totals += _apply_share(shares[alias], alias, moment, also if alias == home else None)
+        totals += _apply_share(shares[alias], alias, moment, also if alias == home else None, wanted)
     return Totals(**totals)
 
 
@@ -114,13 +127,15 @@ def _by_alias(messages: Iterable[Message]) -> dict[str, list[Message]]:
     return shares
 
 
-def _apply_share(messages: list[Message], alias: str, now: datetime, also: Also | None) -> Counter[str]:
+def _apply_share(
+    messages: list[Message], alias: str, now: datetime, also: Also | None, wanted: Wanted | None
+) -> Counter[str]:
     try:
         with transaction.atomic(using=alias):
             sessions.bound(alias)
             counts = tallies.received(messages)
             parcels = _unknown(messages, now, alias)
-            settle(undecided(parcels), alias)
+            settle(undecided(parcels), alias, wanted=wanted)
             deadletters.write(parcels, now, alias)
             counts += tallies.settled(parcels)
             tallies.write(counts, parcels, now, alias)
@@ -131,7 +146,11 @@ def _apply_share(messages: list[Message], alias: str, now: datetime, also: Also 
             raise Transient(str(error)) from error
         raise
     _report(parcels)
-    return Counter(parcel.outcome.fate.value for parcel in parcels if parcel.outcome is not None)
+    return Counter(_end_of(parcel.outcome) for parcel in parcels if parcel.outcome is not None)
+
+
+def _end_of(outcome: Outcome) -> str:
+    return Reason.HELD.value if outcome is HELD else outcome.fate.value
 
 
 def _unknown(messages: list[Message], now: datetime, alias: str) -> list[Parcel]:
@@ -145,16 +164,21 @@ def _unknown(messages: list[Message], now: datetime, alias: str) -> list[Parcel]
     return [parcel for message in messages for parcel in message.parcels]
 
 
-def settle(parcels: list[Parcel], alias: str, *, guarded: bool = True) -> None:
-    """Decide about ``parcels`` and write those that apply, in the caller's transaction.
+def settle(parcels: list[Parcel], alias: str, *, guarded: bool = True, wanted: Wanted | None = None) -> None:
+    """Decide about ``parcels`` and write those that apply and are ``wanted``, in the caller's transaction.
 
     Raises Fault where most of them fail in one way, unless ``guarded`` is off: what died before may die again.
     """
     screen(parcels)
+    if wanted is not None:
+        for parcel in undecided(parcels):
+            if parcel.event is not None and not wanted(parcel.event):
+                parcel.outcome = HELD
     write(undecided(parcels), alias, guarded=guarded)
 
 
 def _report(parcels: Iterable[Parcel]) -> None:
-    reasons = Counter(p.outcome.reason for p in parcels if p.outcome is not None and p.outcome.fate is Fate.DEAD)
+    outcomes = [p.outcome for p in parcels if p.outcome is not None and p.outcome is not HELD]
+    reasons = Counter(outcome.reason for outcome in outcomes if outcome.fate is Fate.DEAD)
     for reason, count in reasons.items():
         logger.warning("Dead letters (%s): %d. See `manage.py dead_letters`.", reason, count)

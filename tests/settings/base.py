@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "footfall.workers",
     "footfall.spiders",
     "newsroom",
+    "oldstats",
 ]
 MIDDLEWARE = [
     "footfall.producers.middleware.ScopeMiddleware",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.core.management.base import CommandError, OutputWrapper
+from django.core.management.base import CommandError
 from django.db import OperationalError
 from newsroom.models import Article, ArticleTotals
 
@@ -289,43 +289,6 @@ def test_a_replay_that_the_database_stops_says_so(article: Article, monkeypatch:
 
     with pytest.raises(CommandError, match=r"stopped: away \\x1b\[2J\nIt can be run again"):
         run("replay_dead_letters")
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_is_a_bar_on_a_terminal() -> None:
-    """One line that is drawn over, and ended."""
-    terminal = Terminal()
-    progress = replay_dead_letters.Progress(OutputWrapper(terminal), 4)
-
-    for done in (2, 4):
-        progress(done)
-    progress.close()
-
-    assert terminal.getvalue() == f"\r[{'#' * 20}{'.' * 20}] 2 of 4\r[{'#' * 40}] 4 of 4\n"
-
-
-def test_progress_is_a_line_now_and_then_elsewhere() -> None:
-    """A log is not flooded."""
-    log, clock = io.StringIO(), Clock()
-    progress = replay_dead_letters.Progress(OutputWrapper(log), 400, clock)
-
-    for done in (100, 200, 300, 400):
-        clock.now += 6
-        progress(done)
-    progress.close()
-
-    assert log.getvalue() == "200 of 400 dead letters\n400 of 400 dead letters\n"
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 # -- dead_letters

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from footfall.storage.models import DeadLetter
 from footfall.storage.printable import printable
+from footfall.storage.progress import Progress
 from footfall.workers.failures import Fault
 from footfall.workers.replay import Summary, replay
 from footfall.workers.selection import Selection, add_filters, at_least_one, database_of
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         if not total:
             self.stdout.write("Nothing to replay: no open dead letter is selected.")
             return
-        progress = None if options["no_progress"] else Progress(self.stderr, total)
+        progress = None if options["no_progress"] else Progress(self.stderr, total, "dead letters")
         work = partial(
             replay,
             letters,
@@ -88,37 +88,3 @@ class Command(BaseCommand):
             )
         if dry_run:
             self.stdout.write("Dry run: all of it was rolled back.")
-
-
-class Progress:
-    """Shows on ``out`` how many of ``total`` letters are done: a bar on a terminal, else a line now and then."""
-
-    WIDTH = 40
-    SECONDS = 10.0
-
-    def __init__(self, out: OutputWrapper, total: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.done = 0
-        self._out = out
-        self._total = total
-        self._clock = clock
-        self._last = clock()
-        self._bar = out.isatty()
-
-    def __call__(self, done: int) -> None:
-        """Take note that ``done`` letters are settled."""
-        self.done = done
-        if self._bar:
-            filled = min(self.WIDTH, self.WIDTH * done // self._total)
-            self._write(f"\r[{'#' * filled}{'.' * (self.WIDTH - filled)}] {done} of {self._total}", ending="")
-        elif self._clock() - self._last >= self.SECONDS:
-            self._last = self._clock()
-            self._write(f"{done} of {self._total} dead letters", ending="\n")
-
-    def close(self) -> None:
-        """End the bar's line."""
-        if self._bar and self.done:
-            self._write("", ending="\n")
-
-    def _write(self, text: str, ending: str) -> None:
-        self._out.write(text, style_func=str, ending=ending)
-        self._out.flush()
