@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from django.contrib import admin
-from django.db import models
-from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from footfall.storage.letteradmin import DeadLetterAdmin
-from footfall.storage.models import Action, ActionObject, SpiderTally, Statistic, Tally
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
+from footfall.storage.models import Action, ActionObject, SpiderTally, Tally
+from footfall.storage.readonlyadmin import ReadOnlyAdmin
+from footfall.storage.statisticadmin import StatisticAdmin
 
 __all__ = ["ActionAdmin", "DeadLetterAdmin", "ReadOnlyAdmin", "SpiderTallyAdmin", "StatisticAdmin", "TallyAdmin"]
-
-
-class ReadOnlyAdmin(_ModelAdmin):
-    """Rows that workers write and people look at."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        return False
 
 
 @admin.register(Tally)
@@ -50,15 +28,6 @@ class SpiderTallyAdmin(ReadOnlyAdmin):
 
     list_display = ("day", "spider", "count")
     search_fields = ("spider",)
-    date_hierarchy = "day"
-
-
-@admin.register(Statistic)
-class StatisticAdmin(ReadOnlyAdmin):
-    """How often labels were hit, by day."""
-
-    list_display = ("label", "category", "dom_id", "day", "counter")
-    search_fields = ("label",)
     date_hierarchy = "day"
 
 

@@ -33,6 +33,7 @@ from footfall.producers.queues import QUEUES, SPOOL
 from footfall.producers.settings import conf
 from footfall.storage.letters import LetterSettledError, discard, mend
 from footfall.storage.models import DeadLetter
+from footfall.storage.paging import BoundedPaginator
 from footfall.storage.printable import printable, readable
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class DeadLetterAdmin(_LetterAdmin):
     )
     list_filter = ("state", "reason", KindFilter, "stage", QueueFilter)
     list_per_page = 50
+    paginator = BoundedPaginator
     show_full_result_count = False
     date_hierarchy = "last_seen"
     search_fields = ("error",)
