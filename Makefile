@@ -30,11 +30,12 @@ demo: .venv/.runtime ## the demo site with visitors, then the account of it; ONC
 venv: .venv/.dev ## the virtual environment with everything for development
 
 .PHONY: test
-test: .venv/.dev ## everything; installs RabbitMQ and PostgreSQL where they are missing
-	$(RUN) deploy/stack.py install
+test: .venv/.dev ## everything; installs RabbitMQ, PostgreSQL and Chromium where they are missing
+	$(RUN) deploy/stack.py install --browser
 	$(MAKE) lint
 	$(MAKE) test-unit
 	$(MAKE) test-integration
+	$(MAKE) test-browser
 	$(PYTEST) tests/faults
 
 .PHONY: test-unit
@@ -46,6 +47,11 @@ test-integration: .venv/.dev ## the contract on both transports and both databas
 	$(RUN) deploy/stack.py install
 	$(PYTEST) tests/integration/test_contract.py tests/integration/test_embedded_workers.py
 	$(RUN) deploy/stack.py run -- $(PYTEST) --ds settings.stack tests/integration --ignore tests/integration/test_embedded_workers.py
+
+.PHONY: test-browser
+test-browser: .venv/.dev ## a real browser at the demo site: clicks, the heat map, the admin
+	$(RUN) deploy/stack.py install --browser
+	$(PYTEST) tests/browser
 
 .PHONY: faults
 faults: .venv/.dev ## ten rounds of kills, restarts and outages under traffic

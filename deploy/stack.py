@@ -706,17 +706,14 @@ def install(browser: bool) -> None:
     packages += [] if PostgreSQL.installed() else ["postgresql"]
     packages += [] if shutil.which("node") else ["nodejs"]  # a test publishes from a program in another language
     if browser:
-        packages += [package for package in ("chromium", "chromium-driver") if not _browser_part(package)]
+        programs = {"chromium": "chromium", "chromium-driver": "chromedriver"}
+        packages += [package for package, program in programs.items() if not shutil.which(program)]
     if not packages:
         print("Nothing to install.")
         return
     print(f"Installing with apt-get: {' '.join(packages)}", flush=True)
     for args in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         _apt_get(args)
-
-
-def _browser_part(package: str) -> bool:
-    return shutil.which({"chromium": "chromium", "chromium-driver": "chromedriver"}[package]) is not None
 
 
 def _apt_get(args: list[str]) -> None:

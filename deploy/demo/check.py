@@ -167,6 +167,7 @@ def _increment_rows(expected: Expected, tallies: Counter[tuple[str, str]]) -> li
     for dataset, field in (
         ("articledaily", "views"),
         ("articledaily", "comments"),
+        ("articledaily", "readers"),
         ("articletotals", "views"),
         ("articletotals", "comments"),
         ("articletotals", "likes"),

@@ -3,7 +3,8 @@
 wsgi_app = "newsstand.wsgi:application"
 workers = 2
 worker_class = "gthread"
-threads = 4
+# A browser connects ahead of need, and each connection on which nothing comes holds a thread for five seconds.
+threads = 12
 # Seconds. Longer than any visitor thinks, so that no connection is closed under a request.
 keepalive = 60
 loglevel = "warning"

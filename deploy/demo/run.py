@@ -200,7 +200,8 @@ class Demo:
 The site goes on:
   pages         {self.url}  (sign in as visitor-01, password {self._password})
   most read     {self.url}popular/
-  admin         {self.url}admin/  (sign in as editor, password {self._staff_password})
+  heat map      on each page, for editor (password {self._staff_password}): "Heat map" at its foot
+  admin         {self.url}admin/  (sign in as editor)
   dead letters  {manage} dead_letters
   logs          {self.state / "logs"}
 Ctrl-C ends it.""",

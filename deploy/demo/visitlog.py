@@ -29,6 +29,7 @@ class Doing(StrEnum):
     LIKE = "like"
     UNLIKE = "unlike"
     SEE_ALL = "see_all"  # "mark all as seen"
+    CLICK = "click"  # the page's script tells of clicks
     OTHER = "other"  # a page that publishes nothing
 
 
@@ -45,6 +46,7 @@ class Visit:
     article: int | None = None
     came_from: str | None = None
     ticket: str | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def is_certain(self) -> bool:
@@ -112,6 +114,15 @@ class Mark(NamedTuple):
     article: int | None
 
 
+class Reader(NamedTuple):
+    """Somebody has read an article on a day: a user, or whoever comes with a user agent (all have one address)."""
+
+    user: str | None
+    user_agent: str | None
+    article: int
+    day: date
+
+
 class Deed(NamedTuple):
     """An action that must stand in the database, or (not ``certain``) may."""
 
@@ -137,6 +148,8 @@ class Expected:
     counters: defaultdict[Cell, Bounds] = field(default_factory=lambda: defaultdict(Bounds))
     labels: defaultdict[LabelCell, Bounds] = field(default_factory=lambda: defaultdict(Bounds))
     deeds: dict[str, Deed] = field(default_factory=dict)
+    readers: set[Reader] = field(default_factory=set)
+    possible_readers: set[Reader] = field(default_factory=set)
 
 
 #: Says why the worker leaves out a user agent: the spider's name; None for one that it keeps.
@@ -189,7 +202,7 @@ class Log:
         """Load what `write` saved."""
         with path.open(encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
-        return cls(Visit(**row | {"doing": Doing(row["doing"])}) for row in rows)
+        return cls(Visit(**row | {"doing": Doing(row["doing"]), "labels": tuple(row["labels"])}) for row in rows)
 
     def expected(self, filtered_as: FilteredAs, zone: tzinfo = UTC) -> Expected:
         """What the database must hold after this log, days being those of ``zone``."""
@@ -211,7 +224,10 @@ def _expect(visit: Visit, expected: Expected, spider: str | None, days: list[dat
         case Doing.READ:
             _expect_view(visit, expected, spider)
             _expect_count(visit, expected, spider, days, "views")
-            _expect_labels(visit, expected, spider, days)
+            _expect_reader(visit, expected, spider, days)
+            if visit.came_from is not None:
+                name, page = f"article-{visit.article}", visit.came_from
+                _expect_labels(visit, expected, spider, days, (f"{name}:{page}:{name}", f"{page}:page:None"))
         case Doing.COMMENT:
             _expect_action(visit, expected, "commented")
             _expect_count(visit, expected, spider, days, "comments")
@@ -222,6 +238,8 @@ def _expect(visit: Visit, expected: Expected, spider: str | None, days: list[dat
             _expect_likes(visit, expected, spider, -1)
         case Doing.SEE_ALL:
             _expect_view(visit, expected, spider)
+        case Doing.CLICK:
+            _expect_labels(visit, expected, spider, days, visit.labels)
 
 
 def _expect_view(visit: Visit, expected: Expected, spider: str | None) -> None:
@@ -246,21 +264,37 @@ def _expect_count(visit: Visit, expected: Expected, spider: str | None, days: li
         expected.counters[Cell("articletotals", visit.article, name, None)].add(1, certain=visit.is_certain)
 
 
+def _expect_reader(visit: Visit, expected: Expected, spider: str | None, days: list[date]) -> None:
+    assert visit.article is not None
+    if not _expect_event(visit, expected, spider, "increment"):
+        return
+    for day in days:
+        reader = Reader(visit.user, None if visit.user else visit.user_agent, visit.article, day)
+        counter = expected.counters[Cell("articledaily", visit.article, "readers", day)]
+        if reader not in expected.possible_readers:
+            expected.possible_readers.add(reader)
+            counter.high += 1
+        if reader not in expected.readers and visit.is_certain and len(days) == 1:
+            expected.readers.add(reader)
+            counter.low += 1
+
+
 def _expect_likes(visit: Visit, expected: Expected, spider: str | None, by: int) -> None:
     assert visit.article is not None
     if _expect_event(visit, expected, spider, "increment"):
         expected.counters[Cell("articletotals", visit.article, "likes", None)].add(by, certain=visit.is_certain)
 
 
-def _expect_labels(visit: Visit, expected: Expected, spider: str | None, days: list[date]) -> None:
-    if visit.came_from is None:
-        return
-    name = f"article-{visit.article}"
-    for label in ((name, visit.came_from, name), (visit.came_from, "page", "None")):
+def _expect_labels(
+    visit: Visit, expected: Expected, spider: str | None, days: list[date], labels: Iterable[str]
+) -> None:
+    """``labels`` with all their three parts."""
+    for text in labels:
+        label, category, dom_id = text.split(":")
         if _expect_event(visit, expected, spider, "increment"):
             for day in days:
                 certain = visit.is_certain and len(days) == 1
-                expected.labels[LabelCell(*label, day)].add(1, certain=certain)
+                expected.labels[LabelCell(label, category, dom_id, day)].add(1, certain=certain)
 
 
 def _expect_action(visit: Visit, expected: Expected, verb: str) -> None:

@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 120
 PAUSE_SECONDS = 0.05
 PROGRESS_SECONDS = 0.2
 
-_LINK = re.compile(r'href="/articles/(\d+)/\?from=(\w+)"')
+_LINK = re.compile(r'id="([\w-]+)" data-track="([\w:]+)" href="/articles/(\d+)/\?from=(\w+)"')
 _LIKE_BUTTON = re.compile(r'action="/articles/\d+/(like|unlike)/"')
 _ARTICLE_PATH = re.compile(r"/articles/(\d+)/")
 
@@ -50,6 +50,14 @@ class Answer(NamedTuple):
     status: int
     location: str
     page: str
+
+
+class Link(NamedTuple):
+    """A link to an article; ``label`` is what the page's script counts a click on it as."""
+
+    label: str
+    article: int
+    came_from: str
 
 
 #: Called now and then, on the thread that called `Visitors.run`, with the number of requests answered so far.
@@ -197,11 +205,11 @@ class _Walker:
         links = self._look_around(is_person)
         for _ in range(self._chance.randint(1, 5)):
             if links and self._chance.random() < 0.8:
-                article, came_from = self._chance.choice(links)
+                is_read = self._follow(self._chance.choice(links), is_person)
             else:
                 # Early articles are read more, as the newest and the most talked about are anywhere.
-                article, came_from = self._articles[self._skewed(len(self._articles))], None
-            if not self._read(article, came_from, is_person):
+                is_read = self._read(self._articles[self._skewed(len(self._articles))], None, is_person)
+            if not is_read:
                 return
 
     def _arrive(self) -> bool:
@@ -226,7 +234,7 @@ class _Walker:
             raise VisitorsError(f"{user.name} could not sign in")
         return answer is not None and "sessionid" in self._jar
 
-    def _look_around(self, is_person: bool) -> list[tuple[int, str]]:
+    def _look_around(self, is_person: bool) -> list[Link]:
         pages = ["/", "/", "/popular/"] + (["/unseen/"] if self._user is not None else [])
         path = self._chance.choice(pages)
         answer = self._get(path)
@@ -234,7 +242,20 @@ class _Walker:
             return []
         if path == "/unseen/" and is_person and self._chance.random() < 0.05 and "/unseen/all/" in answer.page:
             self._post(Doing.SEE_ALL, "/unseen/all/", {})
-        return [(int(article), page) for article, page in _LINK.findall(answer.page)]
+        found = _LINK.findall(answer.page)
+        return [Link(f"{track}:{dom_id}", int(article), page) for dom_id, track, article, page in found]
+
+    def _follow(self, link: Link, is_person: bool) -> bool:
+        # Some spiders run a page's script too: their clicks are filtered like the rest of them.
+        if "Chrome/" in self._user_agent or "Firefox/" in self._user_agent:
+            wandering = self._chance.choices(
+                ("nav:main:nav-front", "nav:main:nav-popular"), k=self._chance.randrange(3)
+            )
+            labels = (*wandering, link.label)
+            answer = self._send(Doing.CLICK, "POST", "/footfall/track/", {"labels": "|".join(labels)}, labels=labels)
+            if answer is None or answer.status != 200:
+                return False
+        return self._read(link.article, link.came_from, is_person)
 
     def _read(self, article: int, came_from: str | None, is_person: bool) -> bool:
         path = f"/articles/{article}/" + (f"?from={came_from}" if came_from else "")
@@ -282,7 +303,7 @@ class _Walker:
         return self._send(doing, "POST", path, fields, **about)
 
     def _send(
-        self, doing: Doing, method: str, path: str, form: Mapping[str, str] | None = None, **about: str | int | None
+        self, doing: Doing, method: str, path: str, form: Mapping[str, str] | None = None, **about: object
     ) -> Answer | None:
         """Send one request and log it; None where it was not sent: the visitors are done, or nobody is there."""
         if not self._budget.take():
@@ -308,6 +329,7 @@ class _Connection:
 
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
 
     def send(
@@ -316,7 +338,8 @@ class _Connection:
         """Send one request and keep its cookies in ``jar``. Raises NotSentError where there is nobody to send it to."""
         self._connect()
         try:
-            self._connection.request(method, path, urlencode(form) if form else None, _headers(form, user_agent, jar))
+            headers = self._headers(form, user_agent, jar)
+            self._connection.request(method, path, urlencode(form) if form else None, headers)
             response = self._connection.getresponse()
         except (OSError, http.client.HTTPException):
             self.close()
@@ -330,6 +353,17 @@ class _Connection:
         for header in response.headers.get_all("Set-Cookie", []):
             jar.update({name: morsel.value for name, morsel in SimpleCookie(header).items()})
         return Answer(response.status, response.headers.get("Location", ""), page)
+
+    def _headers(self, form: Mapping[str, str] | None, user_agent: str, jar: Mapping[str, str]) -> dict[str, str]:
+        headers = {"Accept": "text/html"}
+        if user_agent:
+            headers["User-Agent"] = user_agent
+        if jar:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in jar.items())
+        if form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            headers["Origin"] = self._origin
+        return headers
 
     def close(self) -> None:
         """Close it; the next request opens it again."""
@@ -345,17 +379,6 @@ class _Connection:
             except OSError as error:
                 self.close()
                 raise NotSentError from error
-
-
-def _headers(form: Mapping[str, str] | None, user_agent: str, jar: Mapping[str, str]) -> dict[str, str]:
-    headers = {"Accept": "text/html"}
-    if user_agent:
-        headers["User-Agent"] = user_agent
-    if jar:
-        headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in jar.items())
-    if form is not None:
-        headers["Content-Type"] = "application/x-www-form-urlencoded"
-    return headers
 
 
 def main() -> int:

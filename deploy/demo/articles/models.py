@@ -26,6 +26,8 @@ class Article(models.Model):
     summary = models.CharField(max_length=250)
     body = models.TextField()
     published = models.DateTimeField(default=timezone.now, db_index=True)
+    # By this, an article that was edited is new again to those who have seen it.
+    updated = models.DateTimeField(auto_now=True)
 
     class Meta:
         ordering: ClassVar = ["-published", "-id"]
@@ -71,6 +73,8 @@ class ArticleDaily(TrackableTimeSeriesData):
 
     views = models.PositiveBigIntegerField(default=0)
     comments = models.PositiveBigIntegerField(default=0)
+    # Each visitor once a day.
+    readers = models.PositiveBigIntegerField(default=0)
 
     class Meta(TrackableTimeSeriesData.Meta):
         verbose_name = "article's day"

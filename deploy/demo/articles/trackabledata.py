@@ -15,7 +15,7 @@ else:
 
 
 class DailyAdmin(DailyAdminBase):
-    list_display = ("object_id", "collected_during", "views", "comments")
+    list_display = ("object_id", "collected_during", "views", "readers", "comments")
     date_hierarchy = "collected_during"
 
 

@@ -1,5 +1,6 @@
 """The pages. Where something happens that is worth recording, the view says so and goes on."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -22,6 +23,7 @@ from footfall.producers import (
     publish_model_view,
     publish_view,
 )
+from footfall.storage.viewtracker import ViewTracker
 
 #: The pages that link to articles; a link carries the name of its page.
 LINKING_PAGES = ("front", "popular", "unseen")
@@ -30,15 +32,17 @@ LINKING_PAGES = ("front", "popular", "unseen")
 @require_safe
 def front(request: HttpRequest) -> HttpResponse:
     """The newest articles."""
-    return render(request, "articles/front.html", {"articles": Article.objects.all()[:30], "page": "front"})
+    articles = ViewTracker(request.user).annotate(Article.objects.all())[:30]
+    return render(request, "articles/front.html", {"articles": articles, "page": "front"})
 
 
 @require_safe
 def popular(request: HttpRequest) -> HttpResponse:
-    """The most read articles: of today, and of all time."""
+    """The most read articles: of today, of these days, and of all time."""
     context = {
-        "today": reading.most_read_on(timezone.localdate()),
-        "ever": reading.most_read_ever(),
+        "today": ArticleDaily.top("views", 10, since=timezone.localdate()),
+        "trending": ArticleDaily.trending("views", 10, half_life=timedelta(days=2)),
+        "ever": ArticleTotals.top("views", 10),
         "page": "popular",
     }
     return render(request, "articles/popular.html", context)
@@ -48,7 +52,7 @@ def popular(request: HttpRequest) -> HttpResponse:
 @require_safe
 def unseen(request: HttpRequest) -> HttpResponse:
     """What this reader has not seen yet."""
-    articles = reading.unseen_by(_reader(request))
+    articles = ViewTracker(request.user).unseen(Article.objects.all())
     return render(request, "articles/unseen.html", {"articles": articles, "page": "unseen"})
 
 
@@ -74,6 +78,7 @@ def article(request: HttpRequest, pk: int) -> HttpResponse:
     publish_view(request.user, shown)
     publish_increment(shown, "views", dataset=ArticleDaily)
     publish_increment(shown, "views", dataset=ArticleTotals)
+    publish_increment(shown, "readers", dataset=ArticleDaily, once_per=timedelta(days=1))
     page = request.GET.get("from")
     if page in LINKING_PAGES:
         publish_labels(f"article-{pk}:{page}:article-{pk}|{page}:page")
@@ -84,7 +89,7 @@ def _article_context(user: User | AnonymousUser, shown: Article, form: CommentFo
     return {
         "article": shown,
         "comments": shown.comments.select_related("author")[:20],
-        "totals": reading.totals_of(shown),
+        "today": timezone.localdate(),
         "is_liked": user.is_authenticated and Like.objects.filter(article=shown, user=user).exists(),
         "comment_form": form,
         "button": TicketForm(auto_id="button_%s"),

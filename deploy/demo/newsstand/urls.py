@@ -10,6 +10,7 @@ urlpatterns = [
     path("sign-in/", LoginView.as_view(), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("admin/", admin.site.urls),
+    path("footfall/", include("footfall.storage.urls")),
     # Served by Django itself: the demo answers on the loopback only, and needs no second server.
     path("static/<path:path>", serve, {"insecure": True}),
 ]

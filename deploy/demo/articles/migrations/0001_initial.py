@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
                 ("summary", models.CharField(max_length=250)),
                 ("body", models.TextField()),
                 ("published", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("updated", models.DateTimeField(auto_now=True)),
             ],
             options={
                 "ordering": ["-published", "-id"],
@@ -41,9 +42,10 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("object_type", models.CharField(editable=False, max_length=100)),
                 ("object_id", models.CharField(editable=False, max_length=255)),
-                ("collected_during", models.DateField(editable=False)),
+                ("collected_during", models.DateField(db_index=True, editable=False)),
                 ("views", models.PositiveBigIntegerField(default=0)),
                 ("comments", models.PositiveBigIntegerField(default=0)),
+                ("readers", models.PositiveBigIntegerField(default=0)),
             ],
             options={
                 "verbose_name": "article's day",
