@@ -1,6 +1,7 @@
 """System checks of what a publishing process needs: settings, middleware and the spool. None touches the network."""
 
 import difflib
+import inspect
 import os
 import stat
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
+from footfall.producers.consent import consent_rule
 from footfall.producers.settings import DEFAULTS, conf
 
 MIDDLEWARE = "footfall.producers.middleware.ScopeMiddleware"
@@ -38,7 +40,13 @@ MINIMA: dict[str, int] = {
     "DELIVERY_LIMIT": 1,
     "LEDGER_DAYS": 1,
     "GROUPING_DELAY": -1,
+    "TRUSTED_PROXIES": 0,
+    "TRACK_LABELS_PER_MINUTE": 20,  # what a browser may send at once
+    "MAX_NEW_LABELS_PER_DAY": 1,
 }
+
+#: Settings that are a list of texts, or None.
+LISTS = ("TRACK_ALLOWED_LABELS", "MARKED_MODELS")
 
 #: File systems on which appends and locks of several processes can't be relied on.
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "ceph", "9p", "lustre")
@@ -52,7 +60,13 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     unknown = [_unknown(name) for name in given if name not in DEFAULTS]
     wrong = [_wrong_type(name, value) for name, value in given.items() if _has_wrong_type(name, value)]
     bad = [_bad_choice(name, getattr(conf, name)) for name in CHOICES if getattr(conf, name) not in CHOICES[name]]
-    return [*unknown, *wrong, *bad] or [*_check_minima(), *_check_levels()]
+    return [*unknown, *wrong, *bad] or [
+        *_check_minima(),
+        *_check_levels(),
+        *_check_lists(),
+        *_check_consent(),
+        *_check_cache(),
+    ]
 
 
 def is_dict() -> bool:
@@ -77,6 +91,40 @@ def _check_levels() -> list[CheckMessage]:
     names = ", ".join(map(repr, levels))
     text = f'FOOTFALL["DEFAULT_LEVEL"] is {conf.DEFAULT_LEVEL!r}, which is not in LEVELS.'
     return [Error(text, hint=f"It is one of {names}.", id="footfall.producers.E010")]
+
+
+def _check_lists() -> list[CheckMessage]:
+    wrong = [name for name in LISTS if not _is_list_of_texts(getattr(conf, name))]
+    text = "FOOTFALL[{!r}] is {!r}, which is neither None nor a list of strings."
+    return [Error(text.format(name, getattr(conf, name)), id="footfall.producers.E011") for name in wrong]
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    is_list = isinstance(value, (list, tuple, set, frozenset))
+    return value is None or (is_list and all(isinstance(one, str) for one in value))
+
+
+def _check_consent() -> list[CheckMessage]:
+    if conf.CONSENT is None:
+        return []
+    hint = "It is a function of a request that returns True or False, or its import string."
+    try:
+        rule = consent_rule()
+    except Exception as error:  # whatever the module that it names does
+        text = f'FOOTFALL["CONSENT"] can\'t be used, and nobody is counted: {error}'
+        return [Error(text, hint=hint, id="footfall.producers.E012")]
+    if inspect.iscoroutinefunction(rule):
+        text = 'FOOTFALL["CONSENT"] is a coroutine function, which nobody awaits.'
+        return [Error(text, hint=hint, id="footfall.producers.E012")]
+    return []
+
+
+def _check_cache() -> list[CheckMessage]:
+    if conf.TRACK_CACHE in list(django_settings.CACHES):
+        return []
+    known = ", ".join(map(repr, django_settings.CACHES))
+    text = f'FOOTFALL["TRACK_CACHE"] is {conf.TRACK_CACHE!r}, which is not in CACHES.'
+    return [Error(text, hint=f"It is one of {known}.", id="footfall.producers.E013")]
 
 
 def _unknown(name: str) -> CheckMessage:

@@ -29,11 +29,11 @@ class ScopeMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
             return self._call_async(request)
-        with scope(user_agent_of(request)):
+        with scope(user_agent_of(request), request):
             return self.get_response(request)
 
     async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
-        with scope(user_agent_of(request)):
+        with scope(user_agent_of(request), request):
             response = self.get_response(request)
             assert isinstance(response, Awaitable)  # the handler is a coroutine function: see __init__
             return await response

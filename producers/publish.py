@@ -7,8 +7,9 @@ publishing is switched off, or None where there is nothing to record (an anonymo
 
 import difflib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,20 +20,27 @@ from django.http import HttpRequest
 from django.utils import timezone, translation
 from django.utils.functional import Promise
 
-from footfall.producers import messages, rules
+from footfall.producers import messages, once, rules
+from footfall.producers.amounts import whole
+from footfall.producers.consent import may_count
 from footfall.producers.messages import (
     KIND_OF,
     MAX_REFS,
     Action,
     Increment,
     LabelKey,
+    Once,
     Ref,
     View,
 )
 from footfall.producers.scoping import current_scope, submit
 from footfall.producers.settings import conf
+from footfall.producers.visitors import visitor_of
 
 Instance = models.Model
+
+#: More labels than these are not one visitor's clicks.
+MAX_LABELS = 1000
 
 
 def publish_view(user: Any, obj: Instance, at: datetime | None = None) -> uuid.UUID | None:
@@ -77,31 +85,51 @@ def publish_increment(
     at: datetime | None = None,
     *,
     op: str = "incr",
+    options: Mapping[str, str | int | bool | None] | None = None,
+    once_per: timedelta | None = None,
 ) -> uuid.UUID:
     """Add ``value`` to the counter ``field`` of ``obj``, in ``dataset`` or in the first one registered for its model.
 
-    ``value`` is a whole number of 64 bits (a numeric string is taken; 0 adds 0). ``request`` gives the user agent
-    where there is no scope. ``op`` names a custom operation of the dataset. Raises LookupError for an object or
-    dataset that is not registered, ValueError for an unknown field, operation or value, an unsaved object or an
-    impossible time.
+    ``value`` is a whole number of 64 bits (a numeric string is taken; 0 adds 0). ``op`` names a custom operation of
+    the dataset; ``options`` are for a dataset with a rule of its own for the key of its rows.
+
+    ``request`` gives the user agent where there is no scope, and says that a visitor is counted, which takes consent:
+    see `footfall.producers.consent.may_count`. Without it, and without ``once_per``, it is a number of the business
+    (a like, an order), which counts whoever did it.
+
+    ``once_per``, from a second to 366 days, counts each visitor (see `footfall.producers.visitors.visitor_of`) once
+    in such a window of time: windows follow each other on the clock of the site's time zone, one of a day is a
+    calendar day. The request is then ``request`` or that of the scope. A visitor who is known by address and user
+    agent only is another one each day. It takes consent as well.
+
+    Raises LookupError for an object or dataset that is not registered, ValueError for an unknown field, operation or
+    value, options that the dataset doesn't take, an unsaved object, an impossible time, or a visitor to be counted
+    once of whom there is no request; TypeError for what is not of its type.
     """
     ref = _ref(obj)
     counted = _dataset_of(obj, dataset)
+    when = _time(at)
     if field not in counted.get_trackable_fields():
         raise ValueError(_unknown("counter field", field, counted.get_trackable_fields(), counted.__name__))
     if not counted.is_operation(op):
         raise ValueError(f"{counted.__name__} has no operation {op!r}.")
+    if options is not None or _has_a_rule_of_its_own(counted):
+        _check_options(counted, when, options or {})
+    visited = request if once_per is None else _request_to_count_once(request, once_per, op)
     event = Increment(
         id=messages.new_id(),
-        at=_time(at),
+        at=when,
         dataset=counted._meta.label_lower,
         object=ref,
         field=field,
         op=op,
-        value=_whole(value, counted.greatest_of(field)),
+        value=whole(value, counted.greatest_of(field)),
         user_agent=_user_agent(request),
+        options={} if options is None else dict(options),
     )
-    return _submit(event, _alias_of(obj))
+    if once_per is not None and visited is not None:
+        event = _counted_once(event, visited, once_per)
+    return _submit(event, _alias_of(obj), counts=visited is None or may_count(visited))
 
 
 def publish_decrement(
@@ -111,21 +139,26 @@ def publish_decrement(
     dataset: type[Instance] | None = None,
     request: HttpRequest | None = None,
     at: datetime | None = None,
+    *,
+    options: Mapping[str, str | int | bool | None] | None = None,
 ) -> uuid.UUID:
     """Take ``value`` from a counter; a positive field stops at zero. Otherwise like `publish_increment`."""
-    return publish_increment(obj, field, value, dataset, request, at, op="decr")
+    return publish_increment(obj, field, value, dataset, request, at, op="decr", options=options)
 
 
 def publish_labels(query: str, request: HttpRequest | None = None, at: datetime | None = None) -> list[uuid.UUID]:
     """Count one hit for each label of ``"label:category:dom_id|label|…"``; returns an id for each.
 
-    Category and dom_id may be left out. Raises ValueError for an empty label, more than three parts, a part that is
-    too long (250, 30, 50 characters) or has a character that a label can't have; then nothing is counted.
+    Category and dom_id may be left out or blank: then they are "None". A visitor who may not be counted, by
+    ``request`` or the scope's, is not: see `footfall.producers.consent`. Raises ValueError for an empty label, more
+    than three parts, a part that is too long (250, 30, 50 characters) or has a character that a label can't have, and
+    for more than 1000 labels; then nothing is counted.
     """
-    keys = [_label_key(item) for item in query.split("|")]
-    when, user_agent = _time(at), _user_agent(request)
+    keys = _label_keys(query)
+    when, user_agent, visited = _time(at), _user_agent(request), request or _request_of_scope()
     hits = [Increment(id=messages.new_id(), at=when, label=key, user_agent=user_agent) for key in keys]
-    return [_submit(hit, DEFAULT_DB_ALIAS) for hit in hits]
+    counts = visited is None or may_count(visited)
+    return [_submit(hit, DEFAULT_DB_ALIAS, counts=counts) for hit in hits]
 
 
 def publish_action(
@@ -178,7 +211,8 @@ def user_agent_of(request: HttpRequest) -> str:
     return rules.clean_user_agent(str(request.META.get("HTTP_USER_AGENT", "")))
 
 
-def _submit(event: messages.Event, using: str) -> uuid.UUID:
+def _submit(event: messages.Event, using: str, *, counts: bool = True) -> uuid.UUID:
+    """Check and hand over ``event``; where it doesn't count it is only checked."""
     try:
         raw = messages.encode_event(event)
     except UnicodeEncodeError:
@@ -188,7 +222,8 @@ def _submit(event: messages.Event, using: str) -> uuid.UUID:
     if b"\\u0000" in raw:
         rules.check_data(msgspec.json.decode(raw))
     _refuse_too_long(event)
-    submit(KIND_OF[type(event)], event, raw, using)
+    if counts:
+        submit(KIND_OF[type(event)], event, raw, using)
     return event.id
 
 
@@ -267,6 +302,49 @@ def _user_agent(request: HttpRequest | None) -> str | None:
     return scope.user_agent if scope is not None else None
 
 
+def _request_of_scope() -> HttpRequest | None:
+    scope = current_scope()
+    return scope.request if scope is not None else None
+
+
+def _request_to_count_once(request: HttpRequest | None, once_per: timedelta, op: str) -> HttpRequest:
+    once.check_length(once_per)
+    if op != "incr":
+        raise ValueError(f"once_per goes with incr, not with {op!r}.")
+    found = request or _request_of_scope()
+    if found is None:
+        raise ValueError("once_per counts a visitor: give the request, or publish in a request with ScopeMiddleware.")
+    return found
+
+
+def _counted_once(event: Increment, request: HttpRequest, once_per: timedelta) -> Increment:
+    if event.value < 0:
+        raise ValueError(f"A visitor counts once for a number from 0 up, not for {event.value}.")
+    assert event.object is not None  # a counter's event
+    options = sorted(event.options.items())
+    counter = (event.dataset, event.object.type, event.object.id, event.field, event.value, options)
+    mark: Once = once.once(visitor_of(request, event.at), counter, event.at, once_per)
+    return msgspec.structs.replace(event, once=mark)
+
+
+@lru_cache(maxsize=1024)
+def _has_a_rule_of_its_own(counted: Any) -> bool:
+    # Footfall's own slots refuse nothing.
+    return not counted.slot_of.__module__.startswith("footfall.")
+
+
+def _check_options(counted: Any, at: datetime, options: Mapping[str, Any]) -> None:
+    if not isinstance(options, Mapping):
+        raise TypeError(f"options is a dict, not {options!r}.")
+    for name, value in options.items():
+        rules.check_option(name, value)
+    try:
+        counted.slot_of(at, **options)
+    except Exception as error:
+        text = f"{counted.__name__} has no row for the options {dict(options)!r}: {type(error).__name__}: {error}"
+        raise ValueError(text) from error
+
+
 def _verb(verb: Any) -> str:
     text = _untranslated(verb) if isinstance(verb, Promise) else str(verb)
     if len(text) > 255:
@@ -280,14 +358,11 @@ def _untranslated(verb: Promise) -> str:
         return str(verb)
 
 
-def _whole(value: Any, greatest: int) -> int:
-    if isinstance(value, str):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"A counter changes by a whole number, not by {value!r}.")
-    if abs(value) > greatest:
-        raise ValueError(f"{value} does not fit into the counter, which holds up to {greatest}.")
-    return value
+def _label_keys(query: str) -> list[LabelKey]:
+    items = query.split("|", MAX_LABELS)
+    if len(items) > MAX_LABELS:
+        raise ValueError(f"More than {MAX_LABELS} labels at once.")
+    return [_label_key(item) for item in items]
 
 
 def _label_key(item: str) -> LabelKey:
@@ -297,7 +372,7 @@ def _label_key(item: str) -> LabelKey:
     for part, limit in zip((label, *rest), (250, 30, 50), strict=False):
         if len(part) > limit:
             raise ValueError(f"{part[:80]!r}… has more than {limit} characters.")
-    key = LabelKey(label, *(part or "None" for part in rest))
+    key = LabelKey(label, *(part if part.strip() else "None" for part in rest))
     rules.check_label(key)
     return key
 

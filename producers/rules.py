@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from footfall.producers.messages import EARLIEST, INT64_MAX, MAX_USER_AGENT, LabelKey
+from footfall.producers.messages import EARLIEST, INT64_MAX, MAX_USER_AGENT, LabelKey, Once
 from footfall.producers.reasons import Reason
 
 MAX_DEPTH = 32
+
+#: How long a token of a visitor counted once may be kept: a year's window, and some time.
+LONGEST_ONCE = timedelta(days=400)
 
 # A verb is a phrase, a label is a name: neither can be markup, a statement or a Python internal.
 _VERB = re.compile(r"(?!__)\w(?:[\w .,:;!?/+&()%#@$€’‘“”„«»…–—-]|'(?=\w))*(?<![;:, /&(+#@-])")
@@ -52,6 +55,24 @@ def check_time(at: datetime, now: datetime, skew: timedelta) -> None:
         raise Malformed(Reason.BAD_TIME, f"{at.isoformat()} is before the year 2000.")
     if at > now + skew:
         raise Malformed(Reason.BAD_TIME, f"{at.isoformat()} is more than {skew.total_seconds():g} s in the future.")
+
+
+def check_once(once: Once, at: datetime, now: datetime) -> None:
+    """What counts once is remembered from its time on, and not for ever."""
+    if not at <= once.until <= max(at, now) + LONGEST_ONCE:
+        text = f"until {once.until.isoformat()} is before the event, or more than {LONGEST_ONCE.days} days ahead."
+        raise Malformed(Reason.BAD_TIME, text)
+
+
+def check_option(name: Any, value: Any) -> None:
+    """An option has a name of at most 100 characters; it is a text of at most 255, a 64-bit integer, a bool or None."""
+    if not isinstance(name, str) or not 0 < len(name) <= 100:
+        raise Malformed(Reason.BAD_EVENT, f"{name!r} is not the name of an option.")
+    if isinstance(value, str) and len(value) > 255:
+        raise Malformed(Reason.BAD_TEXT, f"The option {name!r} has more than 255 characters.")
+    if not (value is None or isinstance(value, (str, int))):
+        raise Malformed(Reason.BAD_EVENT, f"The option {name!r} is no text, integer, bool or None: {value!r}.")
+    check_data({name: value})
 
 
 def check_text(text: str) -> None:

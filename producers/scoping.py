@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from django.db import connections, transaction
+from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from footfall.producers import background, spool
@@ -39,9 +40,10 @@ sink: ContextVar[Sink | None] = ContextVar("footfall_sink", default=None)
 class Scope:
     """The events of one unit of work that are committed and not yet in the spool. Threads of the unit may share it."""
 
-    def __init__(self, user_agent: str | None = None) -> None:
+    def __init__(self, user_agent: str | None = None, request: HttpRequest | None = None) -> None:
         self.id = new_id()
         self.user_agent = None if user_agent is None else clean_user_agent(user_agent)
+        self.request = request
         self.closed = False
         self._lock = threading.Lock()
         self._events: list[tuple[str, bytes]] = []
@@ -128,11 +130,13 @@ class scope:  # noqa: N801 - used like a function: ``with scope():`` and ``@scop
 
     What is published inside enters the spool at the end in one write, also when an exception ends it. Inside another
     scope it joins that one. ``user_agent`` is that of the request, for filtering spiders: None keeps everything.
+    ``request`` is the one that the unit answers, if any: its visitor is the one that is counted.
     Not to be entered twice at the same time; the decorator makes a new one for each call.
     """
 
-    def __init__(self, user_agent: str | None = None) -> None:
+    def __init__(self, user_agent: str | None = None, request: HttpRequest | None = None) -> None:
         self._user_agent = user_agent
+        self._request = request
         self._opened: Scope | None = None
         self._token: Token[Scope | None] | None = None
 
@@ -140,7 +144,7 @@ class scope:  # noqa: N801 - used like a function: ``with scope():`` and ``@scop
         outer = _current.get()
         if outer is not None:
             return outer
-        self._opened = Scope(self._user_agent)
+        self._opened = Scope(self._user_agent, self._request)
         self._token = _current.set(self._opened)
         return self._opened
 
@@ -157,14 +161,14 @@ class scope:  # noqa: N801 - used like a function: ``with scope():`` and ``@scop
 
             @functools.wraps(function)
             async def in_scope_async(*args: Any, **kwargs: Any) -> Any:
-                with scope(self._user_agent):
+                with scope(self._user_agent, self._request):
                     return await function(*args, **kwargs)
 
             return cast(Function, in_scope_async)
 
         @functools.wraps(function)
         def in_scope(*args: Any, **kwargs: Any) -> Any:
-            with scope(self._user_agent):
+            with scope(self._user_agent, self._request):
                 return function(*args, **kwargs)
 
         return cast(Function, in_scope)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from footfall.producers.messages import KIND_OF, KINDS, VERSION, Action, Envelope, Event, Increment, Unit
 from footfall.producers.queues import QUEUE_OF_KIND
 from footfall.producers.reasons import Reason
-from footfall.producers.rules import Malformed, check_data, check_label, check_time, check_verb
+from footfall.producers.rules import Malformed, check_data, check_label, check_once, check_time, check_verb
 from footfall.workers.outcomes import UNKNOWN_KIND, WHOLE, Message, Parcel, dead, digest_id
 
 DECODE = "decode"
@@ -70,6 +70,8 @@ def open_event(raw: bytes, message_id: uuid.UUID, position: int, queue: str, now
         parcel.event = decode_event(raw)
         parcel.kind = KIND_OF[type(parcel.event)]
         check_time(parcel.event.at, now, rules.skew)
+        if isinstance(parcel.event, Increment) and parcel.event.once is not None:
+            check_once(parcel.event.once, parcel.event.at, now)
     except Malformed as error:
         parcel.kind = parcel.kind if parcel.event is not None else _kind_of(raw)
         parcel.outcome = dead(error.reason, str(error), DECODE)

@@ -26,6 +26,11 @@ def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", refuse)
 
 
+async def never_awaited(request: Any) -> bool:
+    """A rule for consent that would always be true."""
+    return False
+
+
 def ids(messages: list[CheckMessage]) -> list[str]:
     return [str(message.id).removeprefix("footfall.") for message in messages]
 
@@ -58,11 +63,50 @@ def test_a_mistyped_key_is_told_the_near_one(settings: LazySettings, name: str, 
         ("TRANSPORT", "carrier pigeon", "producers.E004"),
         ("SHIPPER", None, "producers.E004"),
         ("MISSING_USER_AGENT", "drop", "producers.E004"),
+        ("TRUSTED_PROXIES", "one", "producers.E003"),
+        ("TRUSTED_PROXIES", True, "producers.E003"),
+        ("RESPECT_DO_NOT_TRACK", "yes", "producers.E003"),
+        ("RESPECT_GLOBAL_PRIVACY_CONTROL", 1, "producers.E003"),
+        ("MAX_NEW_LABELS_PER_DAY", None, "producers.E003"),
+        ("TRACK_ALLOWED_LABELS", "home", "producers.E011"),
+        ("TRACK_ALLOWED_LABELS", ["home", 7], "producers.E011"),
+        ("TRACK_ALLOWED_LABELS", {"home": 1}, "producers.E011"),
+        ("TRACK_ALLOWED_LABELS", True, "producers.E011"),
+        ("MARKED_MODELS", "newsroom.Article", "producers.E011"),
+        ("CONSENT", True, "producers.E012"),
+        ("CONSENT", "newsroom.nothing.here", "producers.E012"),
+        ("CONSENT", "newsroom.models.nothing", "producers.E012"),
+        ("CONSENT", "newsroom.urls.urlpatterns", "producers.E012"),
+        ("CONSENT", "newsroom", "producers.E012"),
+        ("CONSENT", never_awaited, "producers.E012"),
+        ("TRACK_CACHE", "nowhere", "producers.E013"),
+        ("TRACK_CACHE", None, "producers.E013"),
+        ("TRACK_CACHE", [], "producers.E013"),
     ],
 )
 def test_a_value_that_can_t_be_is_an_error(settings: LazySettings, key: str, value: Any, expected: str) -> None:
     settings.FOOTFALL = {**settings.FOOTFALL, key: value}
     assert ids(producers.check_settings()) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("CONSENT", "newsroom.views.read_article"),
+        ("CONSENT", lambda request: True),
+        ("TRACK_ALLOWED_LABELS", []),
+        ("TRACK_ALLOWED_LABELS", {"home", "about*"}),
+        ("TRACK_ALLOWED_LABELS", ("home",)),
+        ("MARKED_MODELS", ["newsroom.Article"]),
+        ("TRACK_CACHE", "default"),
+        ("TRUSTED_PROXIES", 2),
+        ("RESPECT_DO_NOT_TRACK", True),
+    ],
+    ids=str,
+)
+def test_a_value_that_can_be_is_no_fault(settings: LazySettings, key: str, value: Any) -> None:
+    settings.FOOTFALL = {**settings.FOOTFALL, key: value}
+    assert producers.check_settings() == []
 
 
 @pytest.mark.parametrize("key", sorted(producers.MINIMA))

@@ -115,6 +115,27 @@ def get(name: str, kind: str, **headers: str) -> Any:
 both = pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 
 
+def show(request: HttpRequest) -> HttpResponse:
+    """Whether the scope is that of this request."""
+    scope = current_scope()
+    return HttpResponse(str(scope is not None and scope.request is not None and scope.request.path == request.path))
+
+
+async def show_async(request: HttpRequest) -> HttpResponse:
+    """The same in a coroutine."""
+    return show(request)
+
+
+urlpatterns += [path("show", show), path("show_async", show_async)]
+
+
+@both
+@pytest.mark.parametrize("view", ["show", "show_async"])
+def test_the_scope_knows_its_request(kind: str, view: str, units: Units) -> None:
+    """Whose visitor is counted where no request is given."""
+    assert get(view, kind).content == b"True"
+
+
 @both
 @pytest.mark.parametrize("view", ["count", "count_async"])
 def test_a_request_is_one_write(kind: str, view: str, units: Units) -> None:

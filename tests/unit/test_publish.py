@@ -4,6 +4,7 @@ No test here asks for the database: pytest-django's guard raises on any connecti
 """
 
 import math
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -21,7 +22,7 @@ from django.test import RequestFactory
 from django.utils import timezone, translation
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
-from newsroom.models import Article, ArticleDaily, ArticleTotals, Column, Page, Topic
+from newsroom.models import Article, ArticleByDevice, ArticleDaily, ArticleTotals, Column, Page, Topic
 
 from footfall import producers
 from footfall.producers import (
@@ -558,6 +559,65 @@ def test_tb_05_anything_else_is_refused_at_the_door(value: Any, article: Article
     assert published() == []
 
 
+def test_tb_29_options_are_the_calls_own(published: Read, article: Article) -> None:
+    """Neither a default that calls share, nor the caller's dict: what is done to it later changes nothing."""
+    options: dict[str, Any] = {"device": "phone"}
+
+    with captured_messages() as captured:
+        publish_increment(article, "views", dataset=ArticleByDevice, options=options)
+        publish_increment(article, "views")
+        options["device"] = "tablet"
+        publish_increment(article, "views", dataset=ArticleByDevice, options=options)
+        publish_decrement(article, "views", dataset=ArticleByDevice, options=options)
+
+    events = [one.event for one in captured]
+    assert [event.options for event in events if isinstance(event, Increment)] == [
+        {"device": "phone"},
+        {},
+        {"device": "tablet"},
+        {"device": "tablet"},
+    ]
+    captured[1].event.options["stray"] = 1  # type: ignore[union-attr]  # an increment
+    assert Increment(id=uuid.uuid4(), at=NOW, label=LabelKey("a")).options == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (None, "KeyError: 'device'"),
+        ({}, "KeyError: 'device'"),
+        ({"device": 7}, "TypeError: a device is a text, not 7"),
+        ({"device": None}, "a device is a text"),
+        ({"device": "x" * 256}, "more than 255 characters"),
+        ({"device": "a\0"}, "NUL"),
+        ({"device": "\ud800"}, "surrogate"),
+        ({"device": 1.5}, "no text, integer, bool or None"),
+        ({"device": ["phone"]}, "no text, integer, bool or None"),
+        ({"device": "phone", "": 1}, "not the name of an option"),
+        ({"device": "phone", 7: 1}, "not the name of an option"),
+        ({"device": "phone", "n": 2**63}, "64 bits"),
+        ({"device": "phone", "cls": 1}, "multiple values"),
+        ({"device": "phone", "at": 1}, "multiple values"),
+    ],
+    ids=repr,
+)
+def test_options_that_the_dataset_does_not_take_are_refused_at_the_door(
+    options: Any, text: str, article: Article, published: Read
+) -> None:
+    """In words that say what is wrong with which."""
+    for publish in (publish_increment, publish_decrement):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            publish(article, "views", dataset=ArticleByDevice, options=options)
+    assert published() == []
+
+
+@pytest.mark.parametrize("options", ["device", [("device", "phone")], 7], ids=repr)
+def test_options_are_a_dict(options: Any, article: Article, published: Read) -> None:
+    with pytest.raises(TypeError, match="options is a dict"):
+        publish_increment(article, "views", dataset=ArticleByDevice, options=options)
+    assert published() == []
+
+
 # -- Labels (TR-04)
 
 
@@ -571,6 +631,12 @@ def test_tb_05_anything_else_is_refused_at_the_door(value: Any, article: Article
         pytest.param("a::d", [("a", "None", "d")], id="a::d"),
         pytest.param("a:b:", [("a", "b", "None")], id="a:b:"),
         pytest.param("a:b:c", [("a", "b", "c")], id="a:b:c"),
+        pytest.param("a::", [("a", "None", "None")], id="a::"),
+        pytest.param("a: :\u2003", [("a", "None", "None")], id="blanks"),
+        pytest.param("a:None:None", [("a", "None", "None")], id="a:None:None"),
+        pytest.param("読んだ:страница:d", [("読んだ", "страница", "d")], id="unicode"),
+        pytest.param("a|b:c|a", [("a", "None", "None"), ("b", "c", "None"), ("a", "None", "None")], id="a|b:c|a"),
+        pytest.param("|".join("a" * 1000), [("a", "None", "None")] * 1000, id="1000 labels"),
         pytest.param("é", [("é", "None", "None")], id="é"),
         pytest.param("x" * 250, [("x" * 250, "None", "None")], id="250 characters"),
         pytest.param("a:" + "c" * 30 + ":" + "d" * 50, [("a", "c" * 30, "d" * 50)], id="the longest parts"),
@@ -607,6 +673,22 @@ def test_tr_04_a_well_formed_query_is_counted(query: str, keys: list[tuple[str, 
         "ok|" + "x" * 251,
         "__class__",
         "'; DROP TABLE x; --",
+        "a||b",
+        "a:b:c:",
+        ":::",
+        "!a",
+        "a\n",
+        "\na",
+        "a:b\n:c",
+        "a\tb",
+        "a\r",
+        "a:<b>",
+        "a:b:&lt;",
+        'a:b:"c',
+        "=cmd()",
+        "\u3000",
+        "|".join("a" * 1001),
+        "|" * 100_000,
     ],
     ids=lambda query: repr(query[:14]),
 )

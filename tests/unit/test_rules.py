@@ -9,9 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from footfall.producers.messages import EARLIEST, INT64_MAX, LabelKey
+from footfall.producers.messages import EARLIEST, INT64_MAX, LabelKey, Once, new_id
 from footfall.producers.reasons import Reason
-from footfall.producers.rules import MAX_DEPTH, Malformed, check_data, check_label, check_text, check_time, check_verb
+from footfall.producers.rules import (
+    MAX_DEPTH,
+    Malformed,
+    check_data,
+    check_label,
+    check_once,
+    check_option,
+    check_text,
+    check_time,
+    check_verb,
+)
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 SKEW = timedelta(seconds=300)
@@ -118,6 +128,64 @@ def test_an_event_happened_between_2000_and_the_skew(at: datetime, fits: bool) -
         with pytest.raises(Malformed) as caught:
             check_time(at, NOW, SKEW)
         assert caught.value.reason is Reason.BAD_TIME
+
+
+@pytest.mark.parametrize(
+    ("at", "until", "fits"),
+    [
+        pytest.param(NOW, NOW, True, id="at once"),
+        pytest.param(NOW, NOW + timedelta(days=400), True, id="400 days"),
+        pytest.param(NOW, NOW + timedelta(days=400, microseconds=1), False, id="more than 400 days"),
+        pytest.param(NOW, NOW - timedelta(microseconds=1), False, id="before the event"),
+        pytest.param(NOW - timedelta(days=900), NOW + timedelta(days=1), True, id="an old event, published now"),
+        pytest.param(NOW + SKEW, NOW + SKEW + timedelta(days=400), True, id="400 days from a clock that is ahead"),
+        pytest.param(NOW, datetime.max.replace(tzinfo=timezone(-timedelta(hours=12))), False, id="for ever"),
+        pytest.param(NOW, datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), False, id="never"),
+    ],
+)
+def test_what_counts_once_is_remembered_for_a_time(at: datetime, until: datetime, fits: bool) -> None:
+    """Not for ever, and not less than nothing."""
+    once = Once(new_id(), until)
+    if fits:
+        check_once(once, at, NOW)
+    else:
+        with pytest.raises(Malformed) as caught:
+            check_once(once, at, NOW)
+        assert caught.value.reason is Reason.BAD_TIME
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("device", "phone", None),
+        ("x" * 100, "y" * 255, None),
+        ("n", INT64_MAX, None),
+        ("n", -INT64_MAX, None),
+        ("n", True, None),
+        ("n", None, None),
+        ("", "x", Reason.BAD_EVENT),
+        ("x" * 101, "x", Reason.BAD_EVENT),
+        (7, "x", Reason.BAD_EVENT),
+        ("n", "x" * 256, Reason.BAD_TEXT),
+        ("n", "a\0", Reason.BAD_TEXT),
+        ("a\0", "n", Reason.BAD_TEXT),
+        ("n", "\ud800", Reason.BAD_TEXT),
+        ("n", INT64_MAX + 1, Reason.BAD_NUMBER),
+        ("n", 1.5, Reason.BAD_EVENT),
+        ("n", b"x", Reason.BAD_EVENT),
+        ("n", ["x"], Reason.BAD_EVENT),
+        ("n", NOW, Reason.BAD_EVENT),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_an_option_is_a_short_text_a_number_a_bool_or_none(name: Any, value: Any, reason: Reason | None) -> None:
+    """What travels as itself and can be part of a row's key."""
+    if reason is None:
+        check_option(name, value)
+    else:
+        with pytest.raises(Malformed) as caught:
+            check_option(name, value)
+        assert caught.value.reason is reason
 
 
 @pytest.mark.parametrize("text", ["a\0", "\0", "é\0", "\ud800", "a\udfff", "\udc80é"])

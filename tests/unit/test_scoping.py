@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection, connections, transaction
+from django.test import RequestFactory
 
 from footfall.producers import publish_action, publish_labels, scope
 from footfall.producers.messages import Action, Event, Increment, decode_unit
@@ -72,6 +73,25 @@ def test_outside_of_any_scope_each_publish_is_a_unit(units: Units) -> None:
     hit("b")
 
     assert units() == [["a"], ["b"]]
+
+
+def test_a_scope_knows_the_request_that_it_answers(units: Units) -> None:
+    """Also as a decorator; a nested scope joins one that knows another, or none."""
+    request = RequestFactory().get("/")
+
+    @scope(request=request)
+    def answer() -> Any:
+        with scope(request=RequestFactory().get("/")):
+            return current_scope()
+
+    @scope(request=request)
+    async def answer_later() -> Any:
+        return current_scope()
+
+    assert answer().request is request
+    assert asyncio.run(answer_later()).request is request
+    with scope() as outer, scope(request=request):
+        assert outer.request is None
 
 
 def test_a_nested_scope_joins_the_outer_one(units: Units) -> None:

@@ -1,9 +1,14 @@
 """What workers tidy up beside their work."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
+from newsroom.models import Article, ArticleDaily, ArticleTotals
 
+from footfall.producers import publish_increment
 from footfall.producers.messages import new_id
 from footfall.storage.models import AppliedMessage, Attempt
 from footfall.workers import ledger, upkeep
@@ -47,12 +52,30 @@ def test_starts_that_nobody_settled_are_forgotten() -> None:
 def test_a_process_tidies_up_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not with every batch."""
     rounds: list[datetime] = []
+    replays: list[int] = []
     clock = iter([1000.0, 1000.0, 1001.0, 1700.0, 1700.0, 1701.0])
     monkeypatch.setattr(upkeep, "tidy_up", rounds.append)
+    monkeypatch.setattr(upkeep, "replay_held", replays.append)
     monkeypatch.setattr(upkeep, "_last", 0.0)
     monkeypatch.setattr("footfall.workers.upkeep.time.monotonic", lambda: next(clock))
 
     for _ in range(4):
         upkeep.now_and_then()
 
-    assert len(rounds) == 2
+    assert len(rounds) == len(replays) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_applies_what_fold_messages_set_aside() -> None:
+    """However the rest of the site is run, it is not forgotten."""
+    article = Article.objects.create(title="Set aside")
+    publish_increment(article, "views", dataset=ArticleDaily)
+    publish_increment(article, "score", dataset=ArticleTotals)
+    call_command("fold_messages", "newsroom.ArticleDaily", stdout=StringIO())
+    assert not ArticleTotals.objects.exists()
+
+    upkeep._last = time.monotonic() - upkeep.INTERVAL
+    upkeep.now_and_then()
+
+    assert ArticleTotals.objects.get().score == 1
+    assert ArticleDaily.objects.get().views == 1

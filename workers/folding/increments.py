@@ -1,7 +1,7 @@
 """Folds increments into sums per row and field, and label hits into daily statistics.
 
 Sums commute; where a field stops at zero, the sum of a batch is applied before it is cut off. Custom operations run
-on locked rows, one event at a time, after the sums.
+on locked rows, one event at a time, after the sums. What counts a visitor once is settled before them: see `once`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import connections, router
@@ -22,6 +24,7 @@ from footfall.producers.rules import Malformed
 from footfall.storage.datasets import TrackableData, clamps_at_zero, site
 from footfall.storage.models import Statistic
 from footfall.storage.upsert import add, add_down_to_zero, column_of, field_of, upsert
+from footfall.workers.folding import labels, once
 from footfall.workers.folding.references import canonical, model_of
 
 RowKey = tuple[Any, ...]
@@ -39,20 +42,30 @@ class Call(NamedTuple):
     value: int
 
 
+class Claim(NamedTuple):
+    """The earliest event with its token, which counts unless an earlier one has; ``place`` as in `Call`."""
+
+    place: int
+    event: Increment
+    dataset: Dataset
+    key: RowKey
+
+
 @dataclass(slots=True)
 class Sums:
-    """What a batch adds up to: per dataset, row and field; per label and day; and the operations to call."""
+    """What a batch adds up to: per dataset, row and field; per label and day; the operations to call; the claims."""
 
     counters: dict[Dataset, dict[RowKey, dict[str, int]]] = field(default_factory=dict)
     labels: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
     calls: list[Call] = field(default_factory=list)
+    claims: dict[UUID, Claim] = field(default_factory=dict)
 
 
 class OperationFailed(Exception):
-    """A custom operation raised; ``index`` is its event's place among those folded."""
+    """A custom operation raised, or a rule for the row's key; ``index`` is its event's place among those folded."""
 
-    def __init__(self, index: int, error: Exception) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
+    def __init__(self, index: int, error: Exception, where: str = "") -> None:
+        super().__init__(f"{where}{type(error).__name__}: {error}")
         self.index = index
 
 
@@ -61,6 +74,8 @@ def check(event: Increment) -> tuple[Ref, ...]:
 
     Raises Malformed for what the registry doesn't know.
     """
+    if event.once is not None and (event.object is None or event.op != "incr" or event.value < 0):
+        raise Malformed(Reason.BAD_EVENT, "Only an incr of a counter, of 0 or more, can count a visitor once.")
     if event.object is None:
         if event.op != "incr":
             raise Malformed(Reason.UNKNOWN_OPERATION, f"A label has no operation {event.op[:80]!r}.")
@@ -81,7 +96,7 @@ def alias_of(event: Increment) -> str | None:
 
 
 def fold(events: Iterable[Increment]) -> Sums:
-    """Add up ``events``, which have passed `check`. Pure."""
+    """Add up ``events``, which have passed `check`. Pure. Raises OperationFailed for one that a row's key refuses."""
     sums = Sums()
     for index, event in enumerate(events):
         if event.label is not None:
@@ -96,22 +111,56 @@ def _fold_counter(sums: Sums, index: int, event: Increment) -> None:
     assert event.object is not None and event.field is not None  # check has seen to it
     dataset = _dataset(event.dataset or "")
     ref = canonical(event.object)
-    key = (ref.type, ref.id, *dataset.slot_of(event.at, **event.options))
-    if event.op in ("incr", "decr"):
-        row = sums.counters.setdefault(dataset, {}).setdefault(key, {})
-        row[event.field] = row.get(event.field, 0) + _signed(event)
+    key = _row_key(index, event, dataset, ref, event.at)
+    if event.once is not None:
+        claim = sums.claims.get(event.once.token)
+        if claim is None or event.at < claim.event.at:
+            sums.claims[event.once.token] = Claim(index, event, dataset, key)
+    elif event.op in ("incr", "decr"):
+        _add(sums, dataset, key, event.field, _signed(event))
     else:
         sums.calls.append(Call(index, dataset, key, event.op, event.field, event.value))
 
 
+def _row_key(index: int, event: Increment, dataset: Dataset, ref: Ref, at: datetime) -> RowKey:
+    try:
+        return (ref.type, ref.id, *dataset.slot_of(at, **event.options))
+    except DatabaseError:
+        raise  # it says itself whether to wait or whom to blame
+    except Exception as error:
+        raise OperationFailed(index, error, f"{dataset.__name__}.slot_of: ") from error
+
+
+def _add(sums: Sums, dataset: Dataset, key: RowKey, name: str, by: int) -> None:
+    row = sums.counters.setdefault(dataset, {}).setdefault(key, {})
+    row[name] = row.get(name, 0) + by
+
+
 def write(sums: Sums, using: str) -> None:
     """Apply ``sums``, table by table in one order. Raises OperationFailed for a custom operation that raises."""
+    if sums.claims:
+        _settle(sums, using)
     datasets = {*sums.counters, *(call.dataset for call in sums.calls)}
     for dataset in sorted(datasets, key=lambda dataset: dataset._meta.label_lower):
         calls = [call for call in sums.calls if call.dataset is dataset]
         _write_dataset(dataset, sums.counters.get(dataset, {}), calls, using)
-    label_rows = ((*key, count) for key, count in sums.labels.items())
-    upsert(Statistic, ("label", "category", "dom_id", "day"), {"counter": add}, label_rows, using)
+    if sums.labels:
+        label_rows = ((*key, count) for key, count in labels.capped(sums.labels, using).items())
+        upsert(Statistic, ("label", "category", "dom_id", "day"), {"counter": add}, label_rows, using)
+
+
+def _settle(sums: Sums, using: str) -> None:
+    """Add to ``sums`` what its claims come to: a count, its move from a later event's row, or nothing."""
+    settled = once.settle([claim.event for claim in sums.claims.values()], using)
+    for token, before in settled.items():
+        place, event, dataset, key = sums.claims[token]
+        assert event.object is not None and event.field is not None  # check has seen to it
+        if before is not None:
+            old = _row_key(place, event, dataset, canonical(event.object), before)
+            if old == key:
+                continue
+            _add(sums, dataset, old, event.field, -event.value)
+        _add(sums, dataset, key, event.field, event.value)
 
 
 def _write_dataset(dataset: Dataset, rows: dict[RowKey, dict[str, int]], calls: list[Call], using: str) -> None:
