@@ -9,8 +9,11 @@ class StorageConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Make the registry of datasets reachable for the producers, and fill it from each app."""
+        """Make the registry of datasets reachable for the producers, fill it from each app, listen to deletions."""
+        from footfall.producers.settings import conf
+        from footfall.storage import forgetting
         from footfall.storage.datasets import site
 
         self.datasets = site
         autodiscover_modules("trackabledata", "action_handlers")
+        forgetting.connect(conf.MARKED_MODELS)

@@ -1,32 +1,61 @@
-"""Writes marks: how far a user has seen one object, one model, or everything."""
+"""Writes marks: how far a user has seen one object, one model, or everything; and takes a mark back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
+from django.db import models
 from django.db.models import Q
 
 from footfall.storage.models import ViewMark
-from footfall.storage.upsert import latest, upsert
+from footfall.storage.upsert import latest, upsert, with_latest
 
 #: User key, object type, object id; type and id blank for everything, id blank for a whole model.
 MarkKey = tuple[Any, str, str]
 
+#: Keys in one condition: SQLite limits the parameters of a statement.
+KEYS = 500
 
-def raise_marks(marks: Mapping[MarkKey, datetime], using: str) -> None:
-    """Raise the stored marks to ``marks`` where they are older.
+T = TypeVar("T")
+
+
+def raise_marks(marks: Mapping[MarkKey, datetime], using: str, *, seen: bool = True) -> None:
+    """Raise the stored marks to ``marks`` where they are older; at the same time *seen* stays before *unseen*.
 
     A raised wider mark deletes the narrower ones that are not newer than it: they say nothing more. Runs in the
-    caller's transaction. One statement, and one for each wider mark.
+    caller's transaction. One statement, and one for the wider marks of each model and time (and 500 users).
+    ``seen`` is False only for marks of objects.
     """
-    rows = ((*key, at) for key, at in marks.items())
-    upsert(ViewMark, ("user", "object_type", "object_id"), {"at": latest}, rows, using)
-    for (user, object_type, object_id), at in sorted(marks.items()):
+    rows = ((*key, at, seen) for key, at in marks.items())
+    upsert(ViewMark, ("user", "object_type", "object_id"), {"at": latest, "seen": with_latest("at")}, rows, using)
+    wider: dict[tuple[str, datetime], list[Any]] = defaultdict(list)
+    for (user, object_type, object_id), at in marks.items():
         if not object_id:
-            scope = Q(object_type=object_type) & ~Q(object_id="") if object_type else ~Q(object_type="")
-            narrower = ViewMark.objects.using(using).filter(scope, user_id=user, at__lte=at)
-            # One that somebody else is raising may stay: it does no harm, and waiting for it might be in a circle.
-            idle = narrower.select_for_update(skip_locked=True).values("pk")
-            ViewMark.objects.using(using).filter(pk__in=idle).delete()
+            wider[object_type, at].append(user)
+    for (object_type, at), users in sorted(wider.items()):
+        for some in in_chunks(users, KEYS):
+            _delete_narrower(some, object_type, at, using)
+
+
+def label_of(model: type[models.Model]) -> str:
+    """What marks call ``model``: ``app_label.model``; a proxy is what its base is."""
+    return (model._meta.concrete_model or model)._meta.label_lower
+
+
+def in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """``items`` in their order, ``size`` at a time."""
+    iterator = iter(items)
+    while some := list(islice(iterator, size)):
+        yield some
+
+
+def _delete_narrower(users: Sequence[Any], object_type: str, at: datetime, using: str) -> None:
+    scope = Q(object_type=object_type) & ~Q(object_id="") if object_type else ~Q(object_type="")
+    narrower = ViewMark.objects.using(using).filter(scope, user_id__in=users, at__lte=at)
+    # One that somebody else is raising may stay: it does no harm, and waiting for it might be in a circle.
+    idle = narrower.select_for_update(skip_locked=True).values("pk")
+    ViewMark.objects.using(using).filter(pk__in=idle).delete()

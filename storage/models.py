@@ -36,7 +36,14 @@ class ViewMark(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["user", "object_type", "object_id"], name="footfall_viewmark_key")
         ]
-        indexes = [models.Index(fields=["object_type", "object_id"], name="footfall_viewmark_object")]
+        indexes = [
+            models.Index(fields=["object_type", "object_id"], name="footfall_viewmark_object"),
+            models.Index(
+                fields=["user", "object_type", "object_id"],
+                condition=models.Q(seen=False),
+                name="footfall_viewmark_unseen",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.object_type or 'everything'} {self.object_id} {self.at:%Y-%m-%d %H:%M}"

@@ -33,6 +33,20 @@ def latest(connection: BaseDatabaseWrapper, stored: str, given: str, field: mode
     return f"{_greatest(connection)}({stored}, {given})"
 
 
+def with_latest(time: str) -> Assignment:
+    """What comes with the greater value of the field ``time``; where both times are the same, either of two booleans.
+
+    The two fields then keep the greatest pair, whatever the order in which pairs come.
+    """
+
+    def assign(connection: BaseDatabaseWrapper, stored: str, given: str, field: models.Field[Any, Any]) -> str:
+        column = connection.ops.quote_name(column_of(field_of(field.model, time)))
+        then, now = f"{connection.ops.quote_name(field.model._meta.db_table)}.{column}", f"EXCLUDED.{column}"
+        return f"CASE WHEN {now} > {then} THEN {given} WHEN {now} = {then} THEN {stored} OR {given} ELSE {stored} END"
+
+    return assign
+
+
 def upsert(
     model: type[models.Model],
     key: Sequence[str],

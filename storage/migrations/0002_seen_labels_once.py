@@ -33,6 +33,14 @@ class Migration(migrations.Migration):
             field=models.BooleanField(db_default=True, default=True),
         ),
         migrations.AddIndex(
+            model_name="viewmark",
+            index=models.Index(
+                condition=models.Q(("seen", False)),
+                fields=["user", "object_type", "object_id"],
+                name="footfall_viewmark_unseen",
+            ),
+        ),
+        migrations.AddIndex(
             model_name="statistic",
             index=models.Index(fields=["-day", "-id"], name="footfall_statistic_recent"),
         ),

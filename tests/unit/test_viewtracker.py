@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +33,9 @@ def article() -> Article:
 
 
 @pytest.mark.parametrize("scope", ["object", "proxy", "model", "an instance's model", "label", "everything"])
-def test_a_mark_as_old_as_the_change_or_newer_means_seen(tracker: ViewTracker, article: Article, scope: str) -> None:
+def test_vt_01_to_10_a_mark_as_old_as_the_change_or_newer_means_seen(
+    tracker: ViewTracker, article: Article, scope: str
+) -> None:
     """Whichever scope it is on; one microsecond later it is unseen."""
     marks: dict[str, Any] = {
         "object": lambda: tracker.mark_instance_viewed(article),
@@ -62,14 +65,124 @@ def test_a_mark_says_nothing_of_other_objects_models_and_users(tracker: ViewTrac
     assert not ViewTracker(User.objects.create(username="other")).has_viewed(article, NOW)
 
 
-def test_a_question_is_one_query(
+def test_vt_01_a_question_is_one_query(
     tracker: ViewTracker, article: Article, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
+    tracker.mark_viewed([article])
+    tracker.mark_all_viewed()
+    for options in ({}, {"last_update": NOW}, {"updated_field": "updated"}):
+        with django_assert_num_queries(1):
+            tracker.has_viewed(article, **options)
+
+
+def test_vt_01_without_any_mark_everything_is_unseen(tracker: ViewTracker, article: Article) -> None:
+    assert not tracker.has_viewed(article, NOW - timedelta(days=9999))
+    assert tracker.last_activity() is None
+
+
+def test_vt_03_any_of_the_three_marks_is_enough(tracker: ViewTracker, article: Article) -> None:
+    """Changed between an old mark on everything and a newer one on the object: seen."""
+    with time_machine.travel(NOW, tick=False) as clock:
+        tracker.mark_all_viewed()
+        clock.shift(10)
+        tracker.mark_instance_viewed(article)
+    assert tracker.has_viewed(article, NOW + timedelta(seconds=10))
+    assert not tracker.has_viewed(Article.objects.create(title="b"), NOW + TICK)
+
+
+def test_vt_05_marking_a_model_deletes_the_user_s_marks_on_its_objects(tracker: ViewTracker, article: Article) -> None:
+    """Of that model, of that user; an older mark on everything stays."""
+    other = ViewTracker(User.objects.create(username="other"))
+    topic = Topic.objects.create(slug="t")
+    tracker.mark_all_viewed()
+    for one in (tracker, other):
+        one.mark_viewed([article, topic])
+    tracker.mark_model_viewed(Article)
+
+    assert scopes(tracker) == {("", ""), ("newsroom.article", ""), ("newsroom.topic", "t")}
+    assert scopes(other) == {("newsroom.article", str(article.pk)), ("newsroom.topic", "t")}
+
+
+def test_vt_08_marking_everything_deletes_the_user_s_other_marks(tracker: ViewTracker, article: Article) -> None:
+    """Also those that say unseen; no other user's."""
+    other = ViewTracker(User.objects.create(username="other"))
+    other.mark_instance_viewed(article)
+    tracker.mark_model_viewed(Topic)
+    tracker.mark_unseen(article)
+    tracker.mark_all_viewed()
+
+    assert scopes(tracker) == {("", "")}
+    assert len(scopes(other)) == 1
+
+
+def test_a_wider_mark_leaves_what_is_newer(tracker: ViewTracker, article: Article) -> None:
+    """One that came meanwhile, from a clock ahead of this one or out of order."""
+    with time_machine.travel(NOW + timedelta(seconds=1), tick=False):
+        tracker.mark_instance_viewed(article)
+    with time_machine.travel(NOW, tick=False):
+        tracker.mark_all_viewed()
+    assert tracker.has_viewed(article, NOW + timedelta(seconds=1))
+    assert len(scopes(tracker)) == 2
+
+
+def test_marking_unseen_holds_until_the_next_mark(tracker: ViewTracker, article: Article) -> None:
+    """On any of the three scopes. Marked at one time as seen and as unseen, it is seen."""
+    again: list[Callable[[], None]] = [
+        lambda: tracker.mark_instance_viewed(article),
+        lambda: tracker.mark_model_viewed(Article),
+        tracker.mark_all_viewed,
+    ]
+    with time_machine.travel(NOW, tick=False) as clock:
+        for mark in again:
+            mark()
+            tracker.mark_unseen(article)
+            assert tracker.has_viewed(article, NOW)
+            clock.shift(1)
+            tracker.mark_unseen(article)
+            assert not tracker.has_viewed(article, NOW - timedelta(days=9999))
+            assert tracker.has_viewed(Article.objects.create(title="b"), NOW) == (mark is not again[0])
+            clock.shift(1)
+
+
+def test_vt_15_the_last_activity_is_the_latest_mark(
+    tracker: ViewTracker, article: Article, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """Of whatever scope; the user's own; one query."""
+    with time_machine.travel(NOW, tick=False) as clock:
+        tracker.mark_all_viewed()
+        clock.shift(1)
+        tracker.mark_unseen(article)
+        clock.shift(1)
+        ViewTracker(User.objects.create(username="other")).mark_all_viewed()
     with django_assert_num_queries(1):
-        tracker.has_viewed(article)
+        assert tracker.last_activity() == NOW + timedelta(seconds=1)
 
 
-def test_an_anonymous_user_has_seen_everything_and_leaves_no_mark(article: Article) -> None:
+def test_vt_11_a_time_that_is_given_wins(tracker: ViewTracker, article: Article) -> None:
+    """The field is then not even looked at."""
+    with time_machine.travel(NOW, tick=False):
+        tracker.mark_instance_viewed(article)
+    assert tracker.has_viewed(article, NOW, updated_field="no_such_field")
+    assert not tracker.has_viewed(article, NOW + TICK, updated_field="no_such_field")
+
+
+def test_a_time_that_is_none_is_refused(tracker: ViewTracker, article: Article) -> None:
+    with pytest.raises(TypeError, match="A time is a datetime"):
+        tracker.has_viewed(article, date(2026, 1, 1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="has no time zone"):
+        tracker.has_viewed(article, datetime(2026, 1, 1))
+
+
+def test_what_a_question_for_an_unsaved_object_would_mean_is_not_guessed(tracker: ViewTracker) -> None:
+    with pytest.raises(ValueError, match="not saved"):
+        tracker.has_viewed(Article(title="a"), NOW)
+
+
+def scopes(tracker: ViewTracker) -> set[tuple[str, str]]:
+    return set(ViewMark.objects.filter(user=tracker.user).values_list("object_type", "object_id"))
+
+
+def test_vt_14_an_anonymous_user_has_seen_everything_and_leaves_no_mark(article: Article) -> None:
     for nobody in (None, AnonymousUser()):
         tracker = ViewTracker(nobody)
         tracker.mark_instance_viewed(article)
@@ -80,8 +193,7 @@ def test_an_anonymous_user_has_seen_everything_and_leaves_no_mark(article: Artic
     assert not ViewMark.objects.exists()
 
 
-def test_marks_go_with_their_user(tracker: ViewTracker, article: Article) -> None:
-    """VT-20, the user's half."""
+def test_vt_20_marks_go_with_their_user(tracker: ViewTracker, article: Article) -> None:
     tracker.mark_instance_viewed(article)
     tracker.user.delete()
     assert not ViewMark.objects.exists()
@@ -107,16 +219,27 @@ def test_an_unsaved_object_can_t_be_marked(tracker: ViewTracker) -> None:
         ({"updated": date(2026, 1, 1), "created": NOW}, None, NOW),
         ({"updated": NOW - TICK, "edited": NOW}, "edited", NOW),
         ({"edited": lambda: NOW}, "edited", NOW),
+        ({"thread": SimpleNamespace(edited=NOW), "updated": NOW - TICK}, "thread__edited", NOW),
+        ({"created": dict, "updated": lambda: 1 / 0, "changed": NOW}, None, NOW),
     ],
-    ids=["in order", "first name", "None is passed over", "a date is passed over", "named", "called"],
+    ids=[
+        "in order",
+        "first name",
+        "None is passed over",
+        "a date is passed over",
+        "named",
+        "called",
+        "over a relation",
+        "a guess calls nothing",
+    ],
 )
-def test_the_time_of_change_is_found(fields: dict[str, Any], field: str | None, expected: datetime) -> None:
+def test_vt_11_to_13_the_time_of_change_is_found(fields: dict[str, Any], field: str | None, expected: datetime) -> None:
     thing: Any = SimpleNamespace(**fields, _meta=SimpleNamespace(label="a.Thing"))
     assert change_time(thing, field) == expected
 
 
-@pytest.mark.parametrize("field", [None, "edited"])
-def test_where_no_time_is_found_the_names_are_said(field: str | None) -> None:
+@pytest.mark.parametrize("field", [None, "edited", "missing", "edited__there"])
+def test_vt_13_where_no_time_is_found_the_names_are_said(field: str | None) -> None:
     thing: Any = SimpleNamespace(edited=None, _meta=SimpleNamespace(label="a.Thing"))
     with pytest.raises(NoChangeTime, match=field or "last_modified"):
         change_time(thing, field)
