@@ -10,7 +10,7 @@ class ProducersConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from footfall.producers.checks import check_middleware, check_settings, check_spool
+        from footfall.producers.checks import check_apps, check_middleware, check_settings, check_spool
 
-        for check in (check_settings, check_middleware, check_spool):
+        for check in (check_apps, check_settings, check_middleware, check_spool):
             checks.register(check)

@@ -12,6 +12,7 @@ from django.core.signals import setting_changed
 from footfall.producers.settings import conf
 from footfall.producers.shipper import Shipper
 from footfall.producers.spool import current_spool
+from footfall.producers.testruns import in_test_run
 
 logger = logging.getLogger("footfall.shipper")
 
@@ -31,7 +32,7 @@ class _Background:
         self.thread: threading.Thread | None = None
 
     def start(self) -> None:
-        if conf.TRANSPORT == "rabbitmq" and conf.SHIPPER == "thread":
+        if conf.TRANSPORT == "rabbitmq" and conf.SHIPPER == "thread" and not in_test_run():
             self.thread = threading.Thread(target=self._run, name="footfall-shipper", daemon=True)
             self.thread.start()
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Caution
@@ -17,6 +18,8 @@ from footfall.producers.consent import consent_rule
 from footfall.producers.settings import DEFAULTS, conf
 
 MIDDLEWARE = "footfall.producers.middleware.ScopeMiddleware"
+
+APPS = ("footfall.storage", "footfall.workers", "footfall.spiders")
 
 #: Settings with few values, and those values.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -148,6 +151,16 @@ def _wrong_type(name: str, value: Any) -> CheckMessage:
 def _bad_choice(name: str, value: Any) -> CheckMessage:
     choices = ", ".join(map(repr, CHOICES[name]))
     return Error(f"FOOTFALL[{name!r}] is {value!r}.", hint=f"It is one of {choices}.", id="footfall.producers.E004")
+
+
+def check_apps(**_: Any) -> list[CheckMessage]:
+    """The other rooms are installed: without them what is published is kept, and never applied."""
+    missing = [name for name in APPS if not apps.is_installed(name)]
+    if not missing:
+        return []
+    names = ", ".join(map(repr, missing))
+    hint = "Add what is missing; on a host that only publishes, silence this."
+    return [Caution(f"INSTALLED_APPS lacks {names}.", hint=hint, id="footfall.producers.W004")]
 
 
 def check_middleware(**_: Any) -> list[CheckMessage]:

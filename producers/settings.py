@@ -9,6 +9,8 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
+from footfall.producers import testruns
+
 DEFAULTS: dict[str, Any] = {
     # -- Publishing
     "ENABLED": True,  # False: every publish helper checks its arguments and drops the event
@@ -77,7 +79,12 @@ class Settings:
 
     @property
     def spool_dir(self) -> Path:
-        """The spool's directory. Raises ImproperlyConfigured where neither SPOOL_DIR nor BASE_DIR is set."""
+        """The spool's directory; in a test run one of its own, whatever the settings say.
+
+        Raises ImproperlyConfigured where neither SPOOL_DIR nor BASE_DIR is set.
+        """
+        if testruns.in_test_run():
+            return testruns.spool_dir()
         if self.SPOOL_DIR is not None:
             return Path(self.SPOOL_DIR)
         base = getattr(django_settings, "BASE_DIR", None)

@@ -22,6 +22,7 @@ from django.core.signals import setting_changed
 
 from footfall.producers.messages import new_id
 from footfall.producers.settings import conf
+from footfall.producers.testruns import in_test_run
 
 logger = logging.getLogger("footfall.spool")
 
@@ -381,6 +382,8 @@ def _start_in_child() -> None:
     fork_guard.release()
     for spool in list(_spools):
         spool.leave_to_parent()
+    if in_test_run():
+        _current.clear()  # the child has one of its own
 
 
 os.register_at_fork(before=fork_guard.acquire, after_in_parent=fork_guard.release, after_in_child=_start_in_child)

@@ -57,6 +57,16 @@ def blame(error: BaseException) -> Blame:
     return Blame.DATA if isinstance(error, Error) else Blame.INTERNAL
 
 
+def not_migrated(error: BaseException | None) -> bool:
+    """Whether ``error`` came of a table or column that is missing. Looks at its causes too."""
+    while error is not None:
+        missing = getattr(error, "sqlstate", None) in ("42P01", "42703")
+        if missing or str(error).startswith(("no such table", "no such column")) or "has no column named" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
 def timed_out(error: BaseException | None) -> bool:
     """Whether ``error`` came of work that took longer than PostgreSQL was told to allow. Looks at its causes too."""
     while error is not None:

@@ -21,7 +21,7 @@ from footfall.workers import attempts, deadletters, pipeline, sessions, upkeep
 from footfall.workers.batches import Batch
 from footfall.workers.consumer import QueueBatch
 from footfall.workers.embedded import SpoolBatch
-from footfall.workers.failures import Blame, Fault, Transient, blame, timed_out
+from footfall.workers.failures import Blame, Fault, Transient, blame, not_migrated, timed_out
 from footfall.workers.pipeline import Delivery
 from footfall.workers.spoolreader import ALONE, Piece, begin, conclude
 
@@ -154,7 +154,8 @@ def persevere(work: Callable[[], object], batch: Batch, stop: Event) -> bool:
             if not is_transient(error):
                 _report(error, stop)
                 return False
-            logger.warning("The database can't apply a batch now: %s", error)
+            hint = " Was `manage.py migrate` run?" if not_migrated(error) else ""
+            logger.warning("The database can't apply a batch now: %s%s", error, hint)
         else:
             return True
         sessions.drop_broken()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.core.checks import CheckMessage
+from django.test import modify_settings
 
 from footfall.producers import checks as producers
 from footfall.workers import checks as workers
@@ -163,6 +164,15 @@ def test_footfall_is_a_dict(settings: LazySettings) -> None:
 def test_the_middleware_has_its_place(settings: LazySettings, middleware: list[str], expected: list[str]) -> None:
     settings.MIDDLEWARE = middleware
     assert ids(producers.check_middleware()) == expected
+
+
+def test_a_room_that_is_not_installed_is_named() -> None:
+    """What is published would wait for ever, and nobody would say so."""
+    assert producers.check_apps() == []
+    with modify_settings(INSTALLED_APPS={"remove": ["footfall.workers", "footfall.spiders"]}):
+        (message,) = producers.check_apps()
+    assert message.id == "footfall.producers.W004"
+    assert "'footfall.workers', 'footfall.spiders'" in message.msg
 
 
 def test_a_spool_below_a_file_can_t_be_written(settings: LazySettings, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from threading import Event, Timer
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, ProgrammingError
+from django.db import DatabaseError, IntegrityError, OperationalError, ProgrammingError, connection
 
 from footfall.producers.messages import Increment, LabelKey, encode_event, encode_unit, new_id
 from footfall.producers.queues import QUARANTINE, VIEWS
@@ -18,7 +18,7 @@ from footfall.storage.models import Attempt, DeadLetter
 from footfall.workers import attempts, settling
 from footfall.workers.consumer import QueueBatch
 from footfall.workers.embedded import SpoolBatch
-from footfall.workers.failures import Fault, Transient, timed_out
+from footfall.workers.failures import Fault, Transient, not_migrated, timed_out
 from footfall.workers.settling import backoff, persevere, settle, settle_pieces, suspect_key
 from footfall.workers.spoolreader import SpoolReader
 
@@ -280,6 +280,27 @@ def test_a_suspect_that_always_times_out_is_buried(
     letter = DeadLetter.objects.get()
     assert (letter.reason, letter.error) == ("killed_worker", "2 workers ended, or gave up, while they applied it.")
     assert not Attempt.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT 1 FROM newsroom_nosuch", True),
+        ("SELECT nosuch FROM newsroom_article", True),
+        ("INSERT INTO newsroom_article (nosuch) VALUES (1)", True),
+        ("SELECT 1 FROM", False),
+    ],
+    ids=["table", "column", "column to write", "another error"],
+)
+def test_a_table_or_column_that_is_missing_is_known(sql: str, expected: bool) -> None:
+    """On either database: whoever reads the log is told to migrate."""
+    with pytest.raises(DatabaseError) as raised, connection.cursor() as cursor:
+        cursor.execute(sql)
+    error = Transient(str(raised.value))
+    error.__cause__ = raised.value
+
+    assert not_migrated(error) is expected
 
 
 @pytest.mark.django_db
