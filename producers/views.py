@@ -34,8 +34,8 @@ def track_object(
 
     A request with ``X-Requested-With: XMLHttpRequest`` is answered with ``true``; any other is redirected to what
     ``redirect_func(obj, options)`` returns, else to the object's ``url_field``, else to its ``get_absolute_url()``.
-    A HEAD request gets the same answer and counts nothing. Whatever fails, fails before anything is counted: raises
-    Http404 where there is no such object, ImproperlyConfigured without a key or without an address to go to,
+    A HEAD or OPTIONS request gets the same answer and counts nothing. Whatever fails, fails before anything is counted:
+    raises Http404 where there is no such object, ImproperlyConfigured without a key or without an address to go to,
     DisallowedRedirect for an address with a scheme like ``javascript:``, and what ``message_func`` raises. One query.
     """
     obj = _find(queryset, object_id, slug, slug_field)
@@ -44,7 +44,7 @@ def track_object(
         response = HttpResponse("true", content_type="application/javascript")
     else:
         response = HttpResponseRedirect(_address(obj, url_field, redirect_func, options))
-    if request.method != "HEAD":
+    if request.method not in ("HEAD", "OPTIONS"):
         message_func(request, obj, message_op, trackable_cls, options)
     add_never_cache_headers(response)  # an answer from a cache would count nothing
     return response

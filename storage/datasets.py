@@ -15,6 +15,7 @@ installed app::
 What was counted is read from the class, each answer in one query::
 
     ArticleDaily.total(article, "views", since=date(2026, 6, 1))
+    ArticleDaily.annotate(Article.objects.all(), "views")
     ArticleDaily.series(article, "views", last=30)
     ArticleDaily.top("views", 10, since=date(2026, 6, 1))
     ArticleDaily.trending("views", 10, half_life=timedelta(days=2))
@@ -175,6 +176,18 @@ class TrackableData(models.Model):
         return reading.series(cls, _rows_of(cls, obj, field), field, last, since, until)
 
     @classmethod
+    def annotate(
+        cls, objects: Any, field: str, since: date | None = None, until: date | None = None, name: str = "total"
+    ) -> models.QuerySet[Any]:
+        """``objects``, a queryset or manager, each with the sum of ``field`` as ``.total`` (or another ``name``).
+
+        For lists: a total for each row in the list's own query, 0 where nothing was counted. Raises like `total`, and
+        ValueError where counts and objects stand in different databases.
+        """
+        check_counter(cls, field)
+        return reading.annotate(cls, _objects(cls, objects, None), field, since, until, name)
+
+    @classmethod
     def top(
         cls,
         field: str,
@@ -218,7 +231,8 @@ class TrackableTimeSeriesData(TrackableData):
 
     ``slot`` is "day", "week" (known by its Monday) or "month" (by its first day); for "hour" see
     `TrackableHourlyData`. Where rows have more to their key, override ``slot_of`` together with ``key_fields``, with
-    the base's slot first.
+    the base's slot first. A rule of its own for time has to return the start of the slot; reading follows it, if
+    ``slot_of`` can be called without options.
     """
 
     # Its own index is for "everyone's since that day": the unique key begins with the object.

@@ -7,14 +7,15 @@ gone has no row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, timedelta
 from typing import Any
 
 from django.db import models
 from django.db.models import Count, Sum
-from django.utils import timezone
 
+from footfall.storage import slots
 from footfall.storage.clock import stored
 from footfall.storage.datasets import TrackableData
 
@@ -93,16 +94,18 @@ class Export:
         concrete = self.model._meta.concrete_model or self.model
         rows = dataset._base_manager.filter(object_type=concrete._meta.label_lower)
         name = slot_field(dataset)
-        if self.since is not None and name is not None:
-            rows = rows.filter(**{f"{name}__gte": self._bound(dataset, name, self.since)})
-        if self.until is not None and name is not None:
-            rows = rows.filter(**{f"{name}__lt": self._bound(dataset, name, self.until + timedelta(days=1))})
+        with suppress(OverflowError):  # of slots beyond the calendar there is none to leave out
+            if self.since is not None and name is not None:
+                rows = rows.filter(**{f"{name}__gte": self._bound(dataset, name, self.since)})
+        with suppress(OverflowError):
+            if self.until is not None and name is not None:
+                rows = rows.filter(**{f"{name}__lt": self._bound(dataset, name, self.until + timedelta(days=1))})
         return rows
 
     def _bound(self, dataset: Dataset, name: str, day: date) -> date:
         if not isinstance(dataset._meta.get_field(name), models.DateTimeField):
             return day
-        return stored(timezone.make_aware(datetime.combine(day, time()), timezone.get_default_timezone()))
+        return stored(slots.start_of(day).astimezone(UTC))
 
 
 def _sums_and_averages(row: dict[str, Any], names: Sequence[str]) -> list[float]:

@@ -75,9 +75,6 @@ def link_by_path(model: type[models.Model], path: str) -> Link:
             return _Counted(holder)
         if "." not in rest and field is not None:
             raise ValueError(f"{path!r} leads to a field of {reached._meta.label}, not to an object.")
-        first = rest.split(".")[0]
-        if field is None and not hasattr(reached, first):
-            raise ValueError(f"{reached._meta.label} has no attribute {first!r}.")
     return _Path(path, (holder,) if holder else ())
 
 

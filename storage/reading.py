@@ -10,6 +10,7 @@ gone, or not asked for, are left out before the best are taken, so they take nob
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby, islice, takewhile
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from django.conf import settings
 from django.db import models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BooleanField, Case, Exists, F, FloatField, Func, OuterRef, Subquery, Sum, Value, When
-from django.db.models.functions import Least, Power
+from django.db.models.functions import Coalesce, Least, Power
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
@@ -67,6 +68,14 @@ def series(
     return sorted((dict.fromkeys(wanted, 0) | counted).items())
 
 
+def annotate(dataset: Dataset, objects: Rows, field: str, since: date | None, until: date | None, name: str) -> Rows:
+    """``objects``, each with the sum of ``field`` as ``name``, 0 where there is none."""
+    _refuse_other_database(dataset, objects)
+    sums = _own(dataset, objects.model, _within(dataset, since, until), Sum(field))
+    annotated: Rows = objects.annotate(**{name: Coalesce(sums, 0)})
+    return annotated
+
+
 def top(dataset: Dataset, objects: Rows, field: str, n: int, since: date | None, until: date | None) -> Rows:
     """The ``n`` of ``objects`` with the greatest sums of ``field`` above zero, each with its ``total``."""
     return _ranked(dataset, objects, _within(dataset, since, until), Sum(field), "total", n)
@@ -87,16 +96,25 @@ def trending(dataset: Dataset, objects: Rows, field: str, n: int, half_life: tim
 def _ranked(dataset: Dataset, objects: Rows, within: Bounds, amount: Sum, name: str, n: int) -> Rows:
     model = objects.model
     _refuse_other_database(dataset, objects)
-    label = (model._meta.concrete_model or model)._meta.label_lower
-    rows = dataset._base_manager.filter(object_type=label, **within).order_by()
+    rows = _rows(dataset, model, within)
     sums = rows.values("object_id").annotate(**{_SUM: amount, _KEY: _OfGroup(key_from_text(model))})
     # Together with the sum it is asked of each group, not of each row.
     there = When(**{f"{_SUM}__gt": 0}, then=Exists(objects.order_by().filter(pk=OuterRef(_KEY))))
     taking_part = sums.filter(Case(there, default=False, output_field=BooleanField()))
     best = taking_part.order_by(f"-{_SUM}", _KEY).values(_KEY)[: _count("n", n)]
-    own = rows.filter(object_id=key_text(model, OuterRef("pk"))).values("object_type").annotate(**{_SUM: amount})
-    ranked: Rows = objects.filter(pk__in=best).annotate(**{name: Subquery(own.values(_SUM))})
+    ranked: Rows = objects.filter(pk__in=best).annotate(**{name: _own(dataset, model, within, amount)})
     return ranked.order_by(f"-{name}", "pk")
+
+
+def _rows(dataset: Dataset, model: type[models.Model], within: Bounds) -> Rows:
+    label = (model._meta.concrete_model or model)._meta.label_lower
+    return dataset._base_manager.filter(object_type=label, **within).order_by()
+
+
+def _own(dataset: Dataset, model: type[models.Model], within: Bounds, amount: Sum) -> Subquery:
+    """What each object of ``model`` comes to; NULL without a row."""
+    own = _rows(dataset, model, within).filter(object_id=key_text(model, OuterRef("pk")))
+    return Subquery(own.values("object_type").annotate(**{_SUM: amount}).values(_SUM))
 
 
 class _OfGroup(Func):
@@ -124,22 +142,39 @@ def _refuse_other_database(dataset: Dataset, objects: Rows) -> None:
 
 
 def _rule(dataset: Dataset) -> slots.Rule:
+    """What gives the slot of a moment: the dataset's ``slot_of``, be it its own, or else the rule that it names."""
     if "collected_during" not in dataset.key_fields:
         raise TypeError(f"{dataset.__name__} has no slots of time: it knows totals only.")
-    return slots.RULES[dataset.slot]  # type: ignore[attr-defined]  # what has the key field has the slot
+    place = dataset.key_fields[2:].index("collected_during")
+    try:
+        dataset.slot_of(datetime.now(UTC))
+    except (LookupError, TypeError, ValueError):  # it can't do without an option, which says nothing about time
+        return slots.RULES[dataset.slot]  # type: ignore[attr-defined]  # what has the key field has the slot
+    return lambda at: _aware(dataset.slot_of(at)[place])
+
+
+def _aware(slot: date) -> date:
+    # In UTC: of two hours that the clock shows alike, Python would find neither earlier.
+    return _moment(slot).astimezone(UTC) if isinstance(slot, datetime) else slot
 
 
 def _within(dataset: Dataset, since: date | None, until: date | None) -> Bounds:
     bounds: Bounds = {}
-    if since is not None:
-        bounds["collected_during__gte"] = _first(dataset, since)
-    if until is not None:
-        bounds["collected_during__lte"] = _column(slots.last_slot(_rule(dataset), _bound(until)))
+    with suppress(OverflowError):  # of slots beyond the calendar there is none to leave out
+        if since is not None:
+            bounds["collected_during__gte"] = _first(dataset, since)
+    with suppress(OverflowError):
+        if until is not None:
+            bounds["collected_during__lte"] = _last(dataset, until)
     return bounds
 
 
 def _first(dataset: Dataset, since: date) -> date:
     return _column(slots.first_slot(_rule(dataset), _bound(since)))
+
+
+def _last(dataset: Dataset, until: date) -> date:
+    return _column(slots.last_slot(_rule(dataset), _bound(until)))
 
 
 def _backwards(dataset: Dataset, until: date | None) -> Iterator[date]:

@@ -70,13 +70,19 @@ def last_slot(rule: Rule, until: date) -> Slot:
 
 
 def backwards(rule: Rule, slot: Slot) -> Iterator[Slot]:
-    """``slot``, the one before it, the one before that, and so on to the beginning of the calendar."""
+    """``slot``, the one before it, the one before that, and so on to the beginning of the calendar.
+
+    Raises ValueError for a rule that does not know its slots by their start: no step back would lead out of one.
+    """
     while True:
         yield slot
         try:
-            slot = rule(_before(slot))
+            earlier = rule(_before(slot))
         except OverflowError:
             return
+        if earlier >= slot:
+            raise ValueError(f"A slot is known by its start, but what is before {slot} lies in {earlier}.")
+        slot = earlier
 
 
 @lru_cache(maxsize=4096)

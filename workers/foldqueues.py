@@ -17,6 +17,7 @@ from typing import Any
 
 import pika
 from dramatiq.errors import ConnectionClosed
+from pika.exceptions import ChannelClosedByBroker
 
 from footfall.producers.confirms import ConfirmingPublisher, amqp_parameters
 from footfall.producers.queues import QUARANTINE
@@ -77,9 +78,19 @@ def fold_queues(run: FoldRun, queues: Sequence[str], watch: Watch) -> dict[str, 
 
 
 def waiting_in(queues: Sequence[str]) -> dict[str, int]:
-    """How many messages are ready in each of ``queues``. Raises ConnectionClosed."""
+    """How many messages are ready in each of ``queues``; declares none of them. Raises ConnectionClosed."""
     with connected() as connection:
-        return {queue: ensure_queue(connection, queue) for queue in queues}
+        return {queue: _ready(connection, queue) for queue in queues}
+
+
+def _ready(connection: pika.BlockingConnection, queue: str) -> int:
+    try:
+        count: int = connection.channel().queue_declare(queue, passive=True).method.message_count
+    except ChannelClosedByBroker as error:
+        if error.reply_code != 404:
+            raise
+        return 0  # where no queue is, nothing waits
+    return count
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connections
 from newsroom.models import Article, ArticleDaily, ArticleTotals
+from pika.exceptions import ChannelClosedByBroker
 from processes import Process, eventually
 
 from footfall.producers import publish_action, publish_increment, publish_labels, publish_view, scope
@@ -28,6 +30,7 @@ from footfall.producers.shipper import LOCK_NAME
 from footfall.producers.tail import SpoolLock
 from footfall.storage.models import Action, Attempt, DeadLetter, Statistic, Tally, ViewMark
 from footfall.workers import foldqueues, foldrun, pipeline
+from footfall.workers.consumer import ensure_queue
 
 pytestmark = [pytest.mark.usefixtures("stack_settings"), pytest.mark.django_db(transaction=True)]
 
@@ -129,6 +132,20 @@ def test_a_dry_run_counts_and_changes_nothing(article: Article, transport: Trans
     assert "footfall.increments: 1 messages" in text and "footfall.actions: 0 messages" in text
     assert "spool of this host: 0 bytes" not in text and "Dry run: nothing was applied." in text
     assert (totals(), waiting()) == (0, 1)
+
+
+def test_a_dry_run_declares_no_queue(transport: Transport, settings: Any) -> None:
+    """One that is not there has nothing waiting; whoever may declare it does not do it yet."""
+    settings.FOOTFALL = {**settings.FOOTFALL, "BROKER_URL": os.environ["FOOTFALL_AMQP_ADMIN_URL"]}
+    with foldqueues.connected() as connection:
+        connection.channel().queue_delete(ACTIONS)
+        try:
+            assert "footfall.actions: 0 messages" in said("--dry-run")
+
+            with pytest.raises(ChannelClosedByBroker, match="NOT_FOUND"):
+                connection.channel().queue_declare(ACTIONS, passive=True)
+        finally:
+            ensure_queue(connection, ACTIONS)
 
 
 def test_tb_13_tb_14_two_datasets_in_one_call_and_nothing_of_others_is_lost(
@@ -342,8 +359,8 @@ def test_beside_a_running_worker_every_action_is_applied_once(
 # -- Trouble
 
 
-def test_a_broker_that_is_away_is_said_so(article: Article, settings: Any) -> None:
-    """With what was done, and that it can be run again."""
+def test_tb_24_a_broker_that_is_away_is_said_so(article: Article, settings: Any) -> None:
+    """With what was done, and that it can be run again: no event is lost by it."""
     publish_increment(article, "views", dataset=ArticleTotals)
     good = settings.FOOTFALL
     settings.FOOTFALL = {**good, "BROKER_URL": "amqp://nobody:secret@127.0.0.1:1/"}

@@ -575,7 +575,7 @@ def test_a_body_that_is_not_there_mends_nothing(article: Article, tmp_path: Path
 def test_every_reason_can_be_filtered_by() -> None:
     """What the pipeline writes, the commands take."""
     for reason in DEADLY:
-        assert run("dead_letters", "--reason", reason.value).strip() == "There is no such dead letter."
+        assert run("dead_letters", "--reason", reason.value).strip() == "There are no such dead letters."
 
 
 def test_a_letter_that_took_its_worker_down_is_not_run_unless_it_is_named() -> None:

@@ -128,6 +128,15 @@ def test_the_hours_of_a_day_are_those_of_the_site(articles: list[Article]) -> No
     assert told[0]["articlehourly__views__sum"] == str(22 + 2100)
 
 
+def test_days_at_the_edge_of_the_calendar_leave_nothing_out(articles: list[Article]) -> None:
+    """Also where a zone puts their hours beyond it."""
+    count(ArticleHourly, articles[0], collected_during=datetime(2026, 5, 4, 12, tzinfo=UTC), views=3)
+
+    told = Told("newsroom.Article", "newsroom.ArticleHourly", "--since=0001-01-01", "--until=9999-12-31")
+
+    assert told.rows()[0]["articlehourly__views__sum"] == "3"
+
+
 def test_rows_of_gone_objects_are_counted_and_left_out(articles: list[Article]) -> None:
     """How many objects that were, per dataset."""
     for day in (0, 1):
@@ -234,6 +243,29 @@ def test_after_an_error_the_old_file_is_as_it_was(
 
     assert "the server went away" in refused(*DAILY, f"--output={path}")
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["counters.csv"]
+
+
+def test_what_is_no_regular_file_is_written_to_and_stays(articles: list[Article], tmp_path: Path) -> None:
+    """A pipe stays one, and so would /dev/null for root."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # or to open it for writing would wait
+
+    Told(*DAILY, f"--output={pipe}")
+
+    written = os.read(reader, 10)
+    os.close(reader)
+    assert (written, pipe.is_fifo()) == (b"id,name,ar", True)
+
+
+def test_a_link_stays_one_and_its_file_is_replaced(articles: list[Article], tmp_path: Path) -> None:
+    """Of one that leads nowhere yet, the file is made."""
+    link = tmp_path / "latest.csv"
+    link.symlink_to("counters.csv")
+    for _ in range(2):
+        Told(*DAILY, f"--output={link}")
+
+        assert link.is_symlink() and (tmp_path / "counters.csv").read_text().startswith("id,name")
 
 
 def test_a_directory_that_is_not_there_is_said_so(articles: list[Article], tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_journal_whose_writer_is_gone_is_removed(article: Article) -> None:
     assert not SpoolPosition.objects.exists()
 
 
-def test_each_end_of_an_event_is_counted(article: Article) -> None:
+def test_tb_11_each_end_of_an_event_is_counted(article: Article) -> None:
     """Filtered and dead beside applied."""
     publish_increment(article, "views", dataset=ArticleTotals)
     gone = Article.objects.create(title="Soon gone")

@@ -113,6 +113,17 @@ def test_a_total_is_the_sum_of_all_slots_or_of_some(news: SimpleNamespace) -> No
     assert ArticleDaily.total(article, "clicks") == 0
 
 
+@pytest.mark.parametrize("dataset", SERIES.values())
+def test_bounds_at_the_edge_of_the_calendar_leave_nothing_out(news: SimpleNamespace, dataset: Any) -> None:
+    """Days, and moments that a zone puts beyond it."""
+    count(dataset, news.articles[0], dataset.slot_of(NOW)[0], views=3)
+    days, moments = (date.min, date.max), (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+    for since, until in (days, moments):
+        assert dataset.total(news.articles[0], "views", since=since, until=until) == 3
+        assert [row.total for row in dataset.top("views", since=since, until=until)] == [3]
+
+
 def test_a_total_without_slots_is_the_row(news: SimpleNamespace) -> None:
     """0 where there is none, also for a new object."""
     count(ArticleTotals, news.page, views=3, score=-2)
@@ -229,6 +240,43 @@ def test_nothing_that_was_counted_is_left_out_where_the_zone_was_another_once(ne
 # -- top
 
 
+def quarter_of(dataset: Any, at: datetime, **options: Any) -> tuple[date]:
+    day = at.date()
+    return (date(day.year, (day.month - 1) // 3 * 3 + 1, 1),)
+
+
+def ends_of_quarters(dataset: Any, at: datetime, **options: Any) -> tuple[date]:
+    (start,) = quarter_of(dataset, at)
+    return (start + timedelta(days=89),)
+
+
+def test_tb_07_answers_follow_a_rule_of_ones_own(news: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset that counts by quarters is asked for quarters."""
+    monkeypatch.setattr(ArticleDaily, "slot_of", classmethod(quarter_of))
+    article = news.articles[0]
+    for slot, views in ((date(2025, 10, 1), 2), (date(2026, 1, 1), 3), (date(2026, 4, 1), 4)):
+        count(ArticleDaily, article, slot, views=views)
+
+    assert ArticleDaily.series(article, "views", last=3) == [
+        (date(2025, 10, 1), 2), (date(2026, 1, 1), 3), (date(2026, 4, 1), 4)
+    ]  # fmt: skip
+    assert len(ArticleDaily.series(article, "views", since=date(2025, 2, 3))) == 6
+    assert ArticleDaily.total(article, "views", since=date(2026, 2, 20)) == 7
+    assert ArticleDaily.total(article, "views", until=date(2026, 2, 20)) == 5
+    assert [row.total for row in ArticleDaily.top("views", since=date(2026, 5, 1))] == [4]
+    assert [round(row.score) for row in ArticleDaily.trending("views", half_life=timedelta(days=36500))] == [9]
+
+
+def test_a_rule_that_does_not_know_slots_by_their_start_has_no_series(
+    news: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps back would never end."""
+    monkeypatch.setattr(ArticleDaily, "slot_of", classmethod(ends_of_quarters))
+
+    with pytest.raises(ValueError, match="known by its start"):
+        ArticleDaily.series(news.articles[0], "views", since=date(2025, 2, 3))
+
+
 def test_the_best_come_first_each_with_its_total(news: SimpleNamespace) -> None:
     """One query, when it is looked at; equal ones in the order of their keys; what was not counted is not there."""
     for article, views in zip(news.articles, (5, 9, 0, 9, 1), strict=True):
@@ -244,6 +292,24 @@ def test_the_best_come_first_each_with_its_total(news: SimpleNamespace) -> None:
     assert found == [("News 1", 18), ("News 3", 18), ("News 0", 10)]
     assert [article.total for article in ArticleDaily.top("views", since=days_ago(2))] == [9, 9, 5, 1]
     assert list(ArticleDaily.top("views", until=days_ago(4))) == []
+
+
+def test_a_list_has_its_totals_in_its_own_query(news: SimpleNamespace) -> None:
+    """Of any kind of key, from a queryset or a manager, under the name that is wanted, 0 where nothing was counted."""
+    count(ArticleDaily, news.articles[0], TODAY, views=3)
+    count(ArticleDaily, news.articles[0], days_ago(9), views=4)
+    count(ArticleTotals, news.page, score=-2)
+
+    with one_query():
+        totals = [one.total for one in ArticleDaily.annotate(Article.objects.order_by("pk"), "views")]
+    assert totals == [7, 0, 0, 0, 0]
+    week = ArticleDaily.annotate(Column.objects.order_by("pk"), "views", since=days_ago(6), name="this_week")
+    assert [one.this_week for one in week] == [3, 0, 0, 0, 0]
+    assert [one.total for one in ArticleTotals.annotate(Page.objects, "score")] == [-2]
+    with pytest.raises(LookupError, match="not counted in ArticleDaily"):
+        ArticleDaily.annotate(Topic.objects.all(), "views")
+    with pytest.raises(ValueError, match="no counter field"):
+        ArticleDaily.annotate(Article.objects.all(), "veiws")
 
 
 def test_only_what_stands_above_zero_is_ranked(news: SimpleNamespace) -> None:
@@ -460,6 +526,8 @@ def test_answers_are_those_of_a_plain_model(
             if place not in gone:
                 sums[place] += views if slot >= since else 0
                 scores[place] += views * 0.5 ** (age(slot) / timedelta(days=30))
+        listed = {one.pk: one.total for one in dataset.annotate(Article.objects.all(), "views", since)}
+        assert listed == {one.pk: sums[place] for place, one in enumerate(articles) if place not in gone}
         best = sorted(((-total, articles[place].pk) for place, total in sums.items() if total))[:n]
         assert [(-one.total, one.pk) for one in dataset.top("views", n, since)] == best
         trend = {one.pk: one.score for one in dataset.trending("views", n, timedelta(days=30))}

@@ -73,7 +73,7 @@ def test_tb_01_a_message_counts_one_in_the_first_dataset(
     )
 
 
-def test_tb_02_a_decrement_takes_away(article: Article, request_: HttpRequest, sent: list[Captured]) -> None:
+def test_tb_02_and_03_a_decrement_takes_away(article: Article, request_: HttpRequest, sent: list[Captured]) -> None:
     """The amount stays positive: the operation says which way."""
     send_decrement_message(request_, article, "score", options={"value": 3})
 

@@ -181,15 +181,16 @@ def test_one_query_finds_the_object(client: Client, article: Article, sent: list
     assert len(asked) == 1 and len(sent) == 1
 
 
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
 @pytest.mark.parametrize("headers", [{}, AJAX], ids=["redirect", "AJAX"])
-def test_a_head_request_counts_nothing(
-    client: Client, article: Article, sent: list[Captured], headers: dict[str, str]
+def test_a_request_that_only_asks_counts_nothing(
+    client: Client, article: Article, sent: list[Captured], headers: dict[str, str], method: str
 ) -> None:
     """It gets the same answer."""
-    head = client.head(f"/column/{article.pk}/", headers=headers)
+    asked = client.generic(method, f"/column/{article.pk}/", headers=headers)
     get = client.get(f"/column/{article.pk}/", headers=headers)
 
-    assert (head.status_code, head.get("Location")) == (get.status_code, get.get("Location"))
+    assert (asked.status_code, asked.get("Location")) == (get.status_code, get.get("Location"))
     assert len(sent) == 1
 
 

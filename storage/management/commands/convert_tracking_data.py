@@ -136,6 +136,7 @@ def _mapping(source: type[models.Model], text: str, known: tuple[str, ...], opti
 def _link_of(source: type[models.Model], options: dict[str, Any]) -> Link:
     if options["match_spec"] is None:
         path = options["link_field"] or "parent"
+        _check_path(source, path, f"--link-field {path}")
         try:
             return link_by_path(source, path)
         except ValueError as error:
@@ -158,6 +159,8 @@ def _match_of(source: type[models.Model], spec: str) -> Link:
 
 def _check_path(source: type[models.Model], path: str, where: str) -> None:
     """As far as the models say where a path leads; what lies behind is seen when rows are read."""
+    if not all(path.split(".")):
+        raise CommandError(f"{where}: {path!r} is not of the form ATTR[.ATTR…].")
     _, reached, rest = relations(source, path)
     first = rest.split(".")[0]
     if reached is not None and rest and not hasattr(reached, first):

@@ -25,8 +25,9 @@ from footfall.storage.spreadsheet import safe_cell
 
 EPILOG = """
 One row for each object of the model: its id, its name (what str() says), and for each dataset and field the sum and
-the average over all slots of time, in columns named dataset__field__sum and dataset__field__avg. An object without
-counts has 0. In CSV, text that a spreadsheet could take for a formula has an apostrophe ahead.
+the average over all its rows (slots, or what else is in the dataset's key), in columns named dataset__field__sum and
+dataset__field__avg. An object without counts has 0. In CSV, text that a spreadsheet could take for a formula has an
+apostrophe ahead.
 
 examples:
   export_counters news.Article > counters.csv
@@ -35,6 +36,9 @@ examples:
 """
 
 Write = Callable[[str], object]
+
+#: How files are written: no name ends it, and the csv module ends its lines itself.
+TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
 
 
 class Command(BaseCommand):
@@ -46,7 +50,11 @@ class Command(BaseCommand):
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.add_argument("model", metavar="app.Model", help="the model whose objects are counted")
         parser.add_argument(
-            "datasets", nargs="*", metavar="app.Dataset", help="datasets to export (default: all that count the model)"
+            "datasets",
+            nargs="*",
+            default=[],
+            metavar="app.Dataset",
+            help="datasets to export (default: all that count the model)",
         )
         parser.add_argument("--fields", metavar="F1,F2,…", help="only these fields (default: all of each dataset)")
         parser.add_argument("--format", choices=["csv", "json"], default="csv", help="default: csv")
@@ -97,10 +105,18 @@ class Command(BaseCommand):
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Write]:
-    """What is written takes the place of ``path`` in one step at the end; after an exception ``path`` is as it was."""
+    """What is written takes the place of ``path`` in one step at the end; after an exception ``path`` is as it was.
+
+    A symbolic link stays, and its file is replaced. A pipe or a device is written to as it is.
+    """
+    if path.exists() and not path.is_file():
+        with open(path, "w", **TEXT) as there:
+            yield there.write
+        return
+    path = path.resolve()
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with open(descriptor, "w", **TEXT) as file:
             yield file.write
             file.flush()
             os.fchmod(descriptor, _mode_of(path))

@@ -93,7 +93,7 @@ class Command(BaseCommand):
             return
         rows = [_row(letter) for letter in letters.defer("body", "edited_body")[:limit]]
         if not rows:
-            self.stdout.write("There is no such dead letter.")
+            self.stdout.write("There are no such dead letters.")
             return
         self.stdout.writelines(f"{line}\n" for line in aligned([COLUMNS, *rows]))
         if len(rows) == limit and (total := letters.count()) > limit:

@@ -58,7 +58,11 @@ class Command(BaseCommand):
         # Django's own formatter would run the lines of the examples together.
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.add_argument(
-            "datasets", nargs="*", metavar="app.Dataset", help="apply only increments of these (default: everything)"
+            "datasets",
+            nargs="*",
+            default=[],
+            metavar="app.Dataset",
+            help="apply only increments of these (default: everything)",
         )
         parser.add_argument("--max", type=int, metavar="N", help="apply at most N events")
         parser.add_argument("--dry-run", action="store_true", help="say how much is waiting, and apply nothing")
