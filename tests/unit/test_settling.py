@@ -282,7 +282,7 @@ def test_a_suspect_that_always_times_out_is_buried(
     assert not Attempt.objects.exists()
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
