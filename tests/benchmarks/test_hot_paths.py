@@ -9,24 +9,27 @@ import itertools
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dramatiq
+import msgspec
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F
+from django.test import RequestFactory
 from dramatiq.brokers.stub import StubBroker
 from newsroom.models import Article, ArticleDaily
 
 from footfall.producers import publish_action, publish_increment, publish_view, scope
-from footfall.producers.messages import Increment, Ref, encode_event, encode_message, new_id
+from footfall.producers.messages import Increment, LabelKey, Once, Ref, encode_event, encode_message, new_id
 from footfall.producers.queues import INCREMENTS
 from footfall.producers.spool import current_spool
 from footfall.spiders.refresh import package_rows
 from footfall.spiders.search import SpiderMatcher
 from footfall.storage.upsert import add, upsert
+from footfall.storage.viewtracker import ViewTracker
 from footfall.workers.decoding import decode_event
 from footfall.workers.pipeline import Delivery, apply
 
@@ -95,6 +98,13 @@ def test_instead_an_update_in_the_view(benchmark: Benchmark, articles: list[Arti
     benchmark(lambda: ArticleDaily.objects.filter(pk=row.pk).update(views=F("views") + 1))
 
 
+@pytest.mark.benchmark(group="publish one event, in a scope")
+def test_publish_an_increment_that_counts_once(benchmark: Benchmark, articles: list[Article]) -> None:
+    request = RequestFactory(headers={"User-Agent": BROWSER}).get("/")
+    with scope(BROWSER, request):
+        benchmark(publish_increment, articles[0], "views", dataset=ArticleDaily, once_per=timedelta(days=1))
+
+
 @pytest.mark.benchmark(group="accept one unit of work")
 def test_append_to_the_spool(benchmark: Benchmark, articles: list[Article]) -> None:
     line = b'{"unit":"' + str(new_id()).encode() + b'","increments":[' + encode_event(increment(articles[0])) + b"]}"
@@ -121,6 +131,23 @@ def test_apply_a_batch(benchmark: Benchmark, articles: list[Article], per_messag
         events = [encode_event(increment(article)) for article in itertools.islice(itertools.cycle(articles), EVENTS)]
         parts = [events[n : n + per_message] for n in range(0, EVENTS, per_message)]
         return ([delivery(part) for part in parts],), {}
+
+    totals = benchmark.pedantic(apply, setup=setup, rounds=10, warmup_rounds=1)
+    assert totals.applied == EVENTS
+
+
+@pytest.mark.benchmark(group=f"apply {EVENTS} increments")
+@pytest.mark.parametrize("kind", ["known labels", "visitors that count once"])
+def test_apply_a_batch_of(benchmark: Benchmark, articles: list[Article], kind: str) -> None:
+    def hit(n: int) -> Increment:
+        if kind == "known labels":
+            return Increment(id=new_id(), at=datetime.now(UTC), label=LabelKey(f"label {n % 100}", "c"))
+        once = Once(new_id(), until=datetime.now(UTC) + timedelta(days=1))
+        return msgspec.structs.replace(increment(articles[n % 100]), once=once)
+
+    def setup() -> tuple[tuple[list[Delivery]], dict[str, Any]]:
+        events = [encode_event(hit(n)) for n in range(EVENTS)]
+        return ([delivery(events[n : n + 100]) for n in range(0, EVENTS, 100)],), {}
 
     totals = benchmark.pedantic(apply, setup=setup, rounds=10, warmup_rounds=1)
     assert totals.applied == EVENTS
@@ -160,3 +187,39 @@ def test_spider_verdict(benchmark: Benchmark, use_re2: bool) -> None:
     matcher = SpiderMatcher([(row.name, row.pattern) for row in rows], use_re2=use_re2)
     fresh = (f"{BROWSER} {n}" for n in itertools.count())
     benchmark(lambda: matcher.match(next(fresh)))
+
+
+# -- On a page
+
+
+@pytest.fixture
+def tracker(articles: list[Article]) -> ViewTracker:
+    """A reader who has seen every other of the hundred articles, and many that are not on the page."""
+    user = User.objects.create(username="reader")
+    Article.objects.bulk_create([Article(title=f"old {n}") for n in range(5000)])
+    ViewTracker(user).mark_viewed(Article.objects.filter(title__startswith="old"))
+    ViewTracker(user).mark_viewed(articles[::2])
+    return ViewTracker(user)
+
+
+@pytest.mark.benchmark(group="a list of 100 with what is new to the reader")
+def test_annotate(benchmark: Benchmark, tracker: ViewTracker) -> None:
+    rows = tracker.annotate(Article.objects.order_by("pk")[:100])
+    assert sum(not article.seen for article in benchmark(lambda: list(rows.all()))) == 50
+
+
+@pytest.mark.benchmark(group="a list of 100 with what is new to the reader")
+def test_flag(benchmark: Benchmark, tracker: ViewTracker) -> None:
+    rows = Article.objects.order_by("pk")[:100]
+    assert sum(not article.seen for article in benchmark(lambda: tracker.flag(rows.all()))) == 50
+
+
+@pytest.mark.benchmark(group="a list of 100 with what is new to the reader")
+def test_instead_a_question_each(benchmark: Benchmark, tracker: ViewTracker) -> None:
+    rows = Article.objects.order_by("pk")[:100]
+    benchmark.pedantic(lambda: [tracker.has_viewed(article) for article in rows.all()], rounds=5)
+
+
+@pytest.mark.benchmark(group="a badge: how many of 5,100 are new")
+def test_unseen_count(benchmark: Benchmark, tracker: ViewTracker) -> None:
+    assert benchmark(tracker.unseen_count, Article.objects.all()) == 50

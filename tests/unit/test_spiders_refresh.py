@@ -38,7 +38,7 @@ def rows() -> set[tuple[str, str, str, bool]]:
     return set(Spider.objects.values_list("pattern", "name", "url", "custom"))
 
 
-def test_the_fixture_fills_the_table() -> None:
+def test_tb_23_the_fixture_fills_the_table() -> None:
     """`loaddata spiders` brings every spider of the list, as the package's."""
     call_command("loaddata", "spiders", verbosity=0)
 
