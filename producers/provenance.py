@@ -2,7 +2,9 @@
 
 A browser says so itself, and a page can't make it lie: by ``Sec-Fetch-Site`` (Fetch Metadata), else by ``Origin``, else
 by ``Referer``. Where all it says is ``Origin: null`` (a strict referrer policy, over plain HTTP), the page has a token.
-Who sends none of the three is no browser of today and could have written anything: that is the rate limit's business.
+Who sends none of the three is no browser of today, and could have written anything: that is the rate limit's business.
+Over plain HTTP it may be a browser, though: there is no Fetch Metadata then, and an image of a page that wants no
+referrer tells nothing else.
 """
 
 from __future__ import annotations

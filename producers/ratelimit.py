@@ -48,7 +48,7 @@ def _counted(client: str, window: int, labels: int) -> int:
     try:
         cache = caches[conf.TRACK_CACHE]
         cache.add(key, 0, 2 * WINDOW_SECONDS)
-        return cache.incr(key, labels)
+        return int(cache.incr(key, labels))  # some caches answer None where their server is away
     except Exception as error:
         # Any: each cache has errors of its own, and a count lost with the cache is worse than one too many.
         # By its type only: a message may hold the cache's address and password.

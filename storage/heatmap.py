@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from django.db.models import Sum
+from django.contrib.auth.decorators import login_not_required
+from django.db.models import FloatField, Sum
+from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
@@ -19,17 +21,19 @@ MAX_DAYS = 3660
 MAX_ROWS = 10_000
 
 
+@login_not_required  # by LoginRequiredMiddleware: a script gets its 403, and no page to log in
 def stats(request: HttpRequest) -> HttpResponse:
     """``[[dom_id, counter, label], …]``, the largest counter first, for the elements ``dom_ids=a|b`` (GET).
 
     Counted are the days ``day=2026-11-20``, or ``since=`` and ``until=`` (both inclusive, either may be left out), or
-    the last ``days=7``; default today, in the site's time zone. ``category`` chooses one, else all are summed. Only
-    for active staff, others get a 403; 400 with a reason for what can't be. One query beside that for the user.
+    the last ``days=7``; default today, in the site's time zone. ``category`` chooses one, else all are summed, up to
+    2 ** 53 exactly. Only for active staff, others get a 403; 400 with a reason for what can't be. One query beside
+    that for the user.
     """
     if request.method != "GET":
         return plain("GET", 405, {"Allow": "GET"})
     user = getattr(request, "user", None)
-    if not (user is not None and user.is_active and user.is_staff):
+    if not (getattr(user, "is_active", False) and getattr(user, "is_staff", False)):
         return plain("For staff only.", 403)
     try:
         ids, category, (since, until) = _ids(request), _category(request), _days(request)
@@ -43,8 +47,10 @@ def _rows(ids: set[str], category: str | None, since: date, until: date) -> list
     found = Statistic.objects.filter(dom_id__in=ids, day__range=(since, until))
     if category is not None:
         found = found.filter(category=category)
-    summed = found.values("dom_id", "label").annotate(hits=Sum("counter"))
-    return list(summed.order_by("-hits", "dom_id", "label").values_list("dom_id", "hits", "label")[:MAX_ROWS])
+    # Sums of integers may be too large for SQLite.
+    summed = found.values("dom_id", "label").annotate(hits=Sum(Cast("counter", FloatField())))
+    largest = summed.order_by("-hits", "dom_id", "label").values_list("dom_id", "hits", "label")[:MAX_ROWS]
+    return [(dom_id, round(hits), label) for dom_id, hits, label in largest]
 
 
 def _ids(request: HttpRequest) -> set[str]:

@@ -14,6 +14,9 @@ from footfall.storage.upsert import column_of, field_of
 #: How many labels, and how many categories, are offered to choose from.
 OFFERED = 50
 
+#: A longer search finds nothing: no label is as long.
+LONGEST = 250
+
 #: How many known labels (each with its category and element) a search takes.
 MATCHED = 500
 
@@ -41,7 +44,12 @@ def offered(using: str) -> Known:
 
 
 def matching(term: str, category: str | None, using: str) -> Known:
-    """The labels that have every word of ``term`` in them, in any case; of one ``category`` if given. One query."""
+    """The labels that have every word of ``term`` in them, in any case; of one ``category`` if given.
+
+    One query at most.
+    """
+    if len(term) > LONGEST:
+        return Known([], [])
     rows = KnownLabel.objects.using(using).filter(*(Q(label__icontains=word) for word in term.split()))
     if category is not None:
         rows = rows.filter(category=category)

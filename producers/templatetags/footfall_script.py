@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 from django.conf import settings as django_settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.template import Context
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
@@ -25,7 +25,8 @@ def footfall_script(context: Context, nonce: str = "") -> SafeString:
 
     ``nonce`` is that of a Content-Security-Policy. Raises ImproperlyConfigured where the URLconf has no
     ``footfall:track``. A visitor without a session cookie is no staff, and nobody is asked; for others it is
-    ``request.user`` that is asked, which queries where the page hasn't done so already.
+    ``request.user`` that is asked, which queries where the page hasn't done so already; in an async view nobody is
+    staff but who was asked for by ``await request.auser()``.
     """
     try:
         url = reverse("footfall:track")
@@ -55,10 +56,15 @@ def _stats_url() -> str | None:
 
 def _is_staff(context: Context) -> bool:
     request = context.get("request")
-    user: Any = getattr(request, "user", None)
+    user: Any = getattr(request, "_acached_user", None)  # by request.auser()
     if user is None:  # asked so, a lazy user stays unknown
+        user = getattr(request, "user", None)
+    if user is None:
         user = context.get("user")
     cookies = getattr(request, "COOKIES", {django_settings.SESSION_COOKIE_NAME: ""})
     if isinstance(user, LazyObject) and django_settings.SESSION_COOKIE_NAME not in cookies:
         return False
-    return bool(getattr(user, "is_active", False) and getattr(user, "is_staff", False))
+    try:
+        return bool(getattr(user, "is_active", False) and getattr(user, "is_staff", False))
+    except SynchronousOnlyOperation:
+        return False

@@ -110,13 +110,24 @@ class Person:
     @contextmanager
     def offline(self) -> Iterator[None]:
         """Without a network."""
-        conditions = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        with self._network(offline=True):
+            yield
+
+    @contextmanager
+    def far_away(self) -> Iterator[None]:
+        """With a network that takes half a second for each answer."""
+        with self._network(latency=500):
+            yield
+
+    @contextmanager
+    def _network(self, **changed: float) -> Iterator[None]:
+        conditions = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         self.browser.execute_cdp_cmd("Network.enable", {})
-        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {**conditions, "offline": True})
+        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", conditions | changed)
         try:
             yield
         finally:
-            self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {**conditions, "offline": False})
+            self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
 
     def wait(self) -> WebDriverWait[Chrome]:
         """Wait for something, not for ever."""

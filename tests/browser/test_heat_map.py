@@ -90,6 +90,65 @@ def _await_count(person: Person, label: str, count: int) -> None:
     person.wait().until(lambda _: [box.text for box in person.heat_map() if box.label == label] == [str(count)])
 
 
+def test_an_element_in_a_shadow_tree_is_counted_and_shown(newsstand: Newsstand, person: Person) -> None:
+    person.sign_in(EDITOR)
+    person.run(
+        "const root = document.querySelector('main').attachShadow({mode: 'open'});"
+        "root.innerHTML = '<slot></slot><button id=inner data-track=\"nav:main\"><b>Inside</b></button>';"
+        "root.querySelector('b').click();"
+    )
+    newsstand.await_clicks({"nav:main:inner": 1})
+    assert ("nav:main:inner", "1") in {(box.label, box.text) for box in person.show_heat_map()}
+
+
+def test_a_page_that_a_script_put_back_from_a_copy_has_a_heat_map(newsstand: Newsstand, person: Person) -> None:
+    """As scripts do that exchange the body: the copy has the panel and the overlay, but nothing listens there."""
+    person.sign_in(EDITOR)
+    before = person.show_heat_map()
+    person.run(
+        "document.body.replaceWith(document.body.cloneNode(true));"
+        "const script = document.createElement('script'), old = document.querySelector('script[src*=heatmap]');"
+        "script.dataset.url = old.dataset.url; script.onload = () => { window.isBack = true; };"
+        "script.src = old.src; document.body.append(script);"
+    )
+    person.wait().until(lambda _: person.run("return window.isBack === true"))
+    assert person.heat_map() == []
+    assert person.show_heat_map() == before
+    assert person.run("return document.querySelectorAll('.footfall-heatmap').length") == 1
+
+
+def test_a_link_over_several_lines_is_one_box_with_a_colour_on_each(newsstand: Newsstand, person: Person) -> None:
+    person.sign_in(EDITOR)
+    person.run(
+        "const link = document.getElementById('article-3');"
+        "link.textContent = 'many words '.repeat(20); link.style.display = 'inline';"
+        "link.parentNode.style.display = 'block'; link.parentNode.style.width = '200px';"
+    )
+    boxes = [box for box in person.show_heat_map() if box.label == "headline:front:article-3"]
+    lines, coloured = person.run(
+        "return [document.getElementById('article-3').getClientRects().length,"
+        " document.querySelectorAll('[data-footfall-label=\"headline:front:article-3\"] > div').length];"
+    )
+    assert len(boxes) == 1
+    assert lines == coloured > 5
+
+
+def test_the_panel_keeps_its_own_look(newsstand: Newsstand, person: Person) -> None:
+    """Whatever the site's buttons look like."""
+    person.sign_in(EDITOR)
+    person.run(
+        "const sheet = new CSSStyleSheet();"
+        "sheet.replaceSync('button, select { background: black; color: black; padding: 50px; width: 100% }');"
+        "document.adoptedStyleSheets = [sheet];"
+    )
+    look = (
+        "const style = getComputedStyle(arguments[0]); return [style.color, style.backgroundColor, style.paddingTop];"
+    )
+    for control in ("button", "select"):
+        element = person.find(f"//*[@class='footfall-heatmap']/{control}")
+        assert person.run(look, element) == ["rgb(17, 17, 17)", "rgb(238, 238, 238)", "2px"]
+
+
 def test_readers_and_strangers_get_no_heat_map(newsstand: Newsstand, person: Person) -> None:
     person.open("/")
     assert "heatmap.js" not in person.browser.page_source

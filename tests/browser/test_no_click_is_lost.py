@@ -87,6 +87,19 @@ def test_a_page_left_in_the_middle_of_clicking_loses_none(newsstand: Newsstand, 
     newsstand.await_clicks({TO_POPULAR: _clicked(person, rounds=5)})
 
 
+def test_what_is_under_way_when_the_page_is_left_counts_once(newsstand: Newsstand, person: Person) -> None:
+    """The page that is left is told that it failed, and it arrives nevertheless."""
+    person.open("/activity/")
+    person.run("window.clicked = window.left = 0;")
+    person.open_beside("/")
+    with person.far_away():
+        _begin_to_click(person, "article-3")
+        person.open("/activity/")
+    person.browser.close()
+    person.browser.switch_to.window(person.browser.window_handles[0])
+    newsstand.await_clicks({HEADLINE: _clicked(person, rounds=1)})
+
+
 def test_a_page_that_the_history_brings_back_counts_on(newsstand: Newsstand, person: Person) -> None:
     """Bursts with requests still under way, from a page that the browser keeps alive, or makes anew."""
     person.open("/")

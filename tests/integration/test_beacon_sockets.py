@@ -108,6 +108,7 @@ def test_a_request_over_a_socket_is_counted(server: Server, spool_directory: Pat
     [
         ((b"Content-Length: 16385",), b"labels=" + b"x" * 16378, 413),
         ((b"Content-Length: 999999999999",), b"labels=a", 413),
+        ((b"Content-Length: 18",), b"labels=a|cut-of", 400),  # it ends within a label: that would be another one
         ((b"Content-Length: -1",), b"labels=a", 400),
         ((b"Content-Length: x",), b"labels=a", 400),
         ((b"Content-Length: 5", b"Content-Length: 8"), b"labels=a", 400),

@@ -18,12 +18,8 @@ class Element {
     for (let one = other; one; one = one.parent) if (one === this) return true;
     return false;
   }
-  closest(selector) {
-    for (let one = this; one; one = one.parent) {
-      if (selector === "label" ? one.tag === "label" : "data-track" in one.attributes) return one;
-    }
-    return null;
-  }
+  hasAttribute(name) { return name in this.attributes; }
+  get localName() { return this.tag; }
 }
 
 // What all pages of a tab share: its storage, the network, and the server behind it.
@@ -32,7 +28,8 @@ class Tab {
     this.storage = new Map();
     this.requests = [];
     this.counted = {};
-    // fetch: a status, "fail" (rejects), "throw", "missing" or "hang"; beacon: true, false, "throw" or "missing".
+    // fetch: a status, "fail" (rejects), "throw", "missing" or "hang" (arrives, but its answer doesn't before the page
+    // is left, which rejects it: so does Chromium); beacon: true, false, "throw" or "missing".
     this.network = { fetch: 200, beacon: true, online: true, storage: true, keepalive: true, refused: [], ...network };
   }
   open(options = {}) { return new Page(this, options); }
@@ -40,7 +37,7 @@ class Tab {
     const fields = Object.fromEntries(new URLSearchParams(String(body)));
     const labels = fields.labels.split("|");
     const wrong = labels.some((label) => this.network.refused.includes(label));
-    const status = wrong ? 400 : how === "fetch" ? this.network.fetch : 200;
+    const status = wrong ? 400 : how === "fetch" && this.network.fetch !== "hang" ? this.network.fetch : 200;
     this.requests.push({ how, url, labels, token: fields.token, size: String(body).length, status });
     if (status === 200) labels.forEach((label) => { this.counted[label] = (this.counted[label] || 0) + 1; });
     return status;
@@ -49,7 +46,7 @@ class Tab {
 
 class Page {
   constructor(tab, { hidden = false, dataset = { url: "/track/", token: "t0ken" } } = {}) {
-    Object.assign(this, { tab, timers: new Map(), now: 0, next: 1, listeners: [], alive: true });
+    Object.assign(this, { tab, timers: new Map(), now: 0, next: 1, listeners: [], underWay: [] });
     const listen = (type, listener) => this.listeners.push({ type, listener });
     const network = tab.network;
     this.document = { visibilityState: hidden ? "hidden" : "visible", currentScript: { dataset }, addEventListener: listen };
@@ -64,7 +61,7 @@ class Page {
     const window = {
       document: this.document, navigator, URLSearchParams, addEventListener: listen,
       Request: function Request() {},
-      setTimeout: (callback, ms) => { this.timers.set(this.next, { callback, at: this.now + ms }); return this.next++; },
+      setTimeout: (callback, ms = 0) => { this.timers.set(this.next, { callback, at: this.now + ms }); return this.next++; },
       clearTimeout: (id) => this.timers.delete(id),
       sessionStorage: {
         getItem: (key) => { this.checkStorage(); return tab.storage.has(key) ? tab.storage.get(key) : null; },
@@ -83,12 +80,20 @@ class Page {
     const network = this.tab.network;
     if (network.fetch === "throw") throw new Error("no requests here");
     if (method !== "POST" || !keepalive) throw new Error("not what a beacon is");
-    if (network.fetch === "hang") { this.tab.receive("fetch", url, body); return new Promise(() => {}); }
+    if (network.fetch === "hang") {
+      this.tab.receive("fetch", url, body);
+      return new Promise((_, reject) => this.underWay.push(reject));
+    }
     if (network.fetch === "fail") { this.tab.receive("fetch", url, body); return Promise.reject(new TypeError("network")); }
     return Promise.resolve({ status: this.tab.receive("fetch", url, body) });
   }
   fire(type, event = {}) {
-    this.listeners.filter((one) => one.type === type).forEach(({ listener }) => listener({ type, ...event }));
+    const composedPath = () => {
+      const path = [];
+      for (let one = event.target; one; one = one.parent) path.push(one);
+      return [...path, this.document, this.window];
+    };
+    this.listeners.filter((one) => one.type === type).forEach(({ listener }) => listener({ type, composedPath, ...event }));
   }
   click(track, attributes = {}, button = 0) {
     const element = new Element({ "data-track": track, ...attributes });
@@ -103,7 +108,8 @@ class Page {
   }
   hide() { this.document.visibilityState = "hidden"; this.fire("visibilitychange"); }
   show() { this.document.visibilityState = "visible"; this.fire("visibilitychange"); }
-  leave() { this.fire("pagehide"); this.hide(); }
+  cut() { this.underWay.splice(0).forEach((reject) => reject(new TypeError("Failed to fetch"))); }
+  leave() { this.cut(); this.fire("pagehide"); this.hide(); }
   comeBack() { this.document.visibilityState = "visible"; this.fire("pageshow"); this.fire("visibilitychange"); }
 }
 

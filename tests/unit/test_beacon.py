@@ -406,6 +406,14 @@ def test_no_session_is_read_and_no_csrf_token_is_asked_for(published: Published)
     assert response.content == b"ok" and "Vary" not in response.headers
 
 
+def test_where_every_page_needs_a_login_it_is_open_still(settings: Any, published: Published) -> None:
+    """The page to log in has visitors, too; and nobody's session is read."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+
+    assert post("labels=a").content == b"ok"
+    assert labels(published) == ["a:None:None"]
+
+
 def test_switched_off_it_still_answers(settings: Any, spool_directory: Path) -> None:
     """Pages need not know."""
     settings.FOOTFALL = {**settings.FOOTFALL, "ENABLED": False}

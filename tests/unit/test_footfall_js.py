@@ -278,7 +278,7 @@ def test_what_fails_is_tried_again_after_half_a_minute(fetch: str) -> None:
     """Not with each click: a server that says enough is left alone."""
     scenario = f"""
         const tab = new Tab({{fetch: {fetch}}}), page = tab.open();
-        page.track("a"); page.tick(1000); await settle();
+        page.track("a"); page.tick(1000); await settle(); page.tick(0);
         for (let n = 0; n < 30; n++) page.track("b");
         page.tick(20000); await settle();
         const tries = tab.requests.length;
@@ -332,16 +332,18 @@ def test_another_refusal_is_the_end_of_it(status: int) -> None:
 # -- Exactly once
 
 
-def test_what_is_on_its_way_is_not_sent_again_when_the_page_goes() -> None:
-    """The browser has it."""
+@pytest.mark.parametrize("before", ["", "page.cut(); await settle();"], ids=["leaving", "before"])
+def test_what_is_on_its_way_is_not_sent_again_when_the_page_goes(before: str) -> None:
+    """The browser has it, whatever it says to the page that is left, or is about to be."""
     scenario = """
         const tab = new Tab({fetch: "hang"}), page = tab.open();
-        page.track("a"); page.tick(1000); page.leave(); page.comeBack(); page.tick(60000); page.leave(); await settle();
+        page.track("a"); page.tick(1000); BEFORE page.leave(); await settle();
+        page.comeBack(); page.tick(60000); page.leave(); await settle();
         const next = tab.open(); next.tick(1000); await settle();
         return tab.requests.length;
     """
 
-    assert run(scenario) == 1
+    assert run(scenario.replace("BEFORE", before)) == 1
 
 
 def test_a_page_from_the_back_forward_cache_does_not_send_what_the_next_page_sent() -> None:
@@ -441,7 +443,7 @@ def test_whatever_happens_every_label_counts_exactly_once() -> None:
           const tab = new Tab();
           let page = tab.open(), n = 0;
           for (const [what, how] of steps) {{
-            if (what === 0) tab.network.fetch = [200, 429, 500, "throw"][how % 4];
+            if (what === 0) tab.network.fetch = [200, 429, 500, "throw", "hang"][how % 5];
             else if (what === 1) tab.network.beacon = [true, false, "throw"][how % 3];
             else if (what === 2) {{ page.hide(); if (how % 2) await settle(); page.show(); }}
             else if (what === 3) {{ page.leave(); await settle(); page = tab.open({{hidden: how === 0}}); }}

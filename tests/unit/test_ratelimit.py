@@ -31,6 +31,13 @@ class ForgetfulCache(LocMemCache):
         raise ValueError(f"Key {key!r} not found")
 
 
+class SilentCache(LocMemCache):
+    """A cache that answers nothing where its server is away: some can be set so."""
+
+    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
+        return None
+
+
 @pytest.fixture(autouse=True)
 def _limit_of_ten(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.FOOTFALL = {**settings.FOOTFALL, "TRACK_LABELS_PER_MINUTE": 10}
@@ -96,6 +103,7 @@ def test_the_address_is_not_in_the_cache() -> None:
     [
         f"{__name__}.BrokenCache",
         f"{__name__}.ForgetfulCache",
+        f"{__name__}.SilentCache",
         "django.core.cache.backends.dummy.DummyCache",
         "nowhere.Cache",
     ],

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.template import Context, RequestContext, Template
-from django.test import Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 from django.urls import include, path
 
 from footfall.producers.provenance import is_page_token
@@ -42,7 +43,23 @@ class Elsewhere:
     urlpatterns = [path("page/", page), path("deep/down/", include("footfall.storage.urls"))]
 
 
-urlpatterns = [path("page/", page), path("footfall/", include("footfall.storage.urls"))]
+async def async_page(request: HttpRequest) -> HttpResponse:
+    """The same, of an async view."""
+    return page(request)
+
+
+async def async_page_that_asks(request: HttpRequest) -> HttpResponse:
+    """The same, of an async view that wants to know who it is."""
+    await request.auser()
+    return page(request)
+
+
+urlpatterns = [
+    path("page/", page),
+    path("async/", async_page),
+    path("async/asks/", async_page_that_asks),
+    path("footfall/", include("footfall.storage.urls")),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +167,15 @@ def test_a_visitor_with_a_session_costs_what_asking_for_the_user_costs(
         response = client.get("/page/")
 
     assert HEAT_MAP.encode() in response.content
+
+
+@pytest.mark.django_db(transaction=True)
+def test_in_an_async_view_only_who_was_asked_for_is_staff() -> None:
+    """No query can be made there: the page comes all the same."""
+    client = AsyncClient()
+    client.force_login(User.objects.create(username="editor", is_staff=True))
+
+    found = [async_to_sync(client.get)(f"/{address}/").content for address in ("async", "async/asks")]
+
+    assert [b"footfall.js" in page for page in found] == [True, True]
+    assert [HEAT_MAP.encode() in page for page in found] == [False, True]

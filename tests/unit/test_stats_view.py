@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import pytest
 import time_machine
 from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,6 +137,16 @@ def test_today_is_the_sites_day(now: str, use_tz: bool, staff: Client, settings:
         assert asked(staff, dom_ids="dom1") == [["dom1", 1, "read"]]
 
 
+def test_a_sum_that_no_column_holds_is_answered(staff: Client) -> None:
+    """On every database, where a foreign program counted so much."""
+    for days_ago in range(3):
+        hits("dom1", 2**63 - 1, days_ago=days_ago)
+
+    [[_dom_id, total, _label]] = asked(staff, dom_ids="dom1", days="3")
+
+    assert isinstance(total, int) and total == pytest.approx(3 * 2**63)
+
+
 # -- What it refuses
 
 
@@ -217,6 +228,36 @@ def test_tr_11_a_superuser_is_no_staff_by_that_alone(db: None) -> None:
 def test_without_authentication_nobody_is_staff(settings: Any) -> None:
     """A host without the middleware refuses all."""
     settings.MIDDLEWARE = []
+
+    assert Client().get(URL, {"dom_ids": "a"}).status_code == 403
+
+
+class Member:
+    """A user of a site's own kind, which knows of no staff."""
+
+    is_active = is_authenticated = True
+
+
+def as_a_member(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """The middleware that takes everybody for one."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        request.user = Member()  # type: ignore[assignment]  # a site may have users of any kind
+        return get_response(request)
+
+    return respond
+
+
+def test_users_of_a_kind_without_staff_are_none(settings: Any) -> None:
+    """A user model of a site's own need not be Django's."""
+    settings.MIDDLEWARE = [f"{__name__}.as_a_member"]
+
+    assert Client().get(URL, {"dom_ids": "a"}).status_code == 403
+
+
+def test_where_every_page_needs_a_login_it_still_answers_itself(db: None, settings: Any) -> None:
+    """With the 403: a script can't do anything with a page to log in."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
 
     assert Client().get(URL, {"dom_ids": "a"}).status_code == 403
 

@@ -8,7 +8,7 @@
   const STORE = "footfall";
   const NAME = /^(?!__)[\p{L}\p{N}_.+\- /#@(][\p{L}\p{N}_.+\-/#@,()!?&% ]*$/u;
   const keeps = window.Request && "keepalive" in Request.prototype;
-  let queue = [], timer, resting, gone;
+  let queue = [], left = 0, timer, resting, gone;
 
   const fits = (text, most) => text && text.length <= most && NAME.test(text);
 
@@ -69,10 +69,14 @@
       if ((leaving || !keeps) && navigator.sendBeacon(url, bodyOf(labels))) return;
     } catch (e) {}
     try {
+      const late = gone, then = left;
       fetch(url, { method: "POST", body: bodyOf(labels), keepalive: true }).then(({ status }) => {
         if (status == 429 || status > 499) keep(labels);
         else if (status == 400 && labels[1]) labels.forEach((label) => send([label]));
-      }, () => keep(labels));
+      }, () => {
+        // A browser that leaves a page says so of all that is under way, some moments early, and sends it all the same.
+        if (late) keep(labels); else setTimeout(() => { if (left == then) keep(labels); });
+      });
     } catch (e) {
       keep(labels);
     }
@@ -92,6 +96,7 @@
   };
 
   const turn = ({ type }) => {
+    if (type == "pagehide") left++;
     gone = type == "pagehide" || (gone && type != "pageshow");
     if (hidden()) {
       flush(true);
@@ -102,12 +107,13 @@
     }
   };
 
-  const click = ({ target, button }) => {
+  const click = (event) => {
     try {
-      const element = button < 2 && target.closest("[data-track]");
-      const control = (target.closest("label") || {}).control;
+      const path = event.composedPath(); // out of shadow trees as well
+      const element = event.button < 2 && path.find((one) => one.hasAttribute && one.hasAttribute("data-track"));
+      const { control } = path.find(({ localName }) => localName == "label") || {};
       // The browser clicks a label's control, too: that one counts where both lie in the element.
-      if (element && (!control || control == target || !element.contains(control))) track(keyOf(element).join(":"));
+      if (element && (!control || control == path[0] || !element.contains(control))) track(keyOf(element).join(":"));
     } catch (e) {}
   };
 

@@ -2,7 +2,9 @@
 (() => {
   "use strict";
   const own = document.currentScript;
-  if (!own || !window.footfall || !footfall.keyOf || document.querySelector(".footfall-heatmap")) return;
+  if (!own || !window.footfall || !footfall.keyOf) return;
+  // What a framework put back from a copy of the page is dead: a copy has no listeners.
+  document.querySelectorAll(".footfall-heatmap, .footfall-heatmap-layer").forEach((dead) => dead.remove());
 
   const TOP = 2147483647;
   let layer, shown = [], asked = 0, frame;
@@ -15,6 +17,11 @@
   };
 
   // -- What was counted
+
+  // The elements with data-track, those in shadow trees included.
+  const tracked = (root) => Array.from(root.querySelectorAll("*"), (element) => [
+    ...(element.hasAttribute("data-track") ? [element] : []), ...(element.shadowRoot ? tracked(element.shadowRoot) : []),
+  ]).flat();
 
   // Addresses stay below what servers take, so a long page asks more than once.
   const chunksOf = (ids) => {
@@ -34,7 +41,7 @@
 
   const load = () => {
     const turn = ++asked, wanted = new Map(), counts = new Map();
-    const marked = Array.from(document.querySelectorAll("[data-track]"), (element) => ({ element, key: footfall.keyOf(element) }));
+    const marked = tracked(document).map((element) => ({ element, key: footfall.keyOf(element) }));
     marked.forEach(({ key: [, category, id] }) => wanted.set(category, (wanted.get(category) || new Set()).add(id)));
     const asking = [];
     wanted.forEach((ids, category) => chunksOf([...ids]).forEach((some) => asking.push(
@@ -52,6 +59,11 @@
 
   // -- The overlay
 
+  const at = (place, zero) => ({
+    position: "absolute", left: `${place.left - zero.left}px`, top: `${place.top - zero.top}px`,
+    width: `${place.width}px`, height: `${place.height}px`,
+  });
+
   const draw = () => {
     frame = 0;
     if (!layer) return;
@@ -61,21 +73,21 @@
     shown.forEach(({ element, key, count }) => {
       const place = element.getBoundingClientRect();
       if (!place.width && !place.height) return;
-      const colour = `hsl(${240 - 240 * count / most}, 100%, 50%)`;
-      const box = make("div", {
-        position: "absolute", boxSizing: "border-box", border: `2px solid ${colour}`,
-        left: `${place.left - zero.left}px`, top: `${place.top - zero.top}px`,
-        width: `${place.width}px`, height: `${place.height}px`,
-      });
+      const hue = 240 - 240 * count / most;
+      const box = make("div", at(place, zero));
       box.setAttribute("data-footfall-count", count);
       box.setAttribute("data-footfall-label", key);
-      box.append(
-        make("div", { position: "absolute", left: 0, top: 0, right: 0, bottom: 0, background: colour, opacity: 0.35 }),
-        make("span", {
-          position: "absolute", right: "-8px", top: "-10px", padding: "0 5px", borderRadius: "8px",
-          background: "#111", color: "#fff", font: "bold 12px/16px sans-serif",
-        }, String(count)),
-      );
+      // A link that goes over several lines is coloured on each, and nowhere else.
+      for (const line of element.getClientRects()) {
+        if (line.width && line.height) box.append(make("div", {
+          ...at(line, place), boxSizing: "border-box", border: `2px solid hsl(${hue}, 100%, 50%)`,
+          background: `hsla(${hue}, 100%, 50%, 0.35)`,
+        }));
+      }
+      box.append(make("span", {
+        position: "absolute", right: "-8px", top: "-10px", padding: "0 5px", borderRadius: "8px",
+        background: "#111", color: "#fff", font: "bold 12px/16px sans-serif",
+      }, String(count)));
       layer.append(box);
     });
   };
@@ -110,10 +122,15 @@
     background: "#fff", color: "#111", border: "1px solid #888", borderRadius: "6px", font: "14px/20px sans-serif",
   });
   panel.className = "footfall-heatmap";
-  const button = make("button", { font: "inherit" }, "Heat map");
+  // The site's own buttons may look like anything.
+  const control = {
+    font: "inherit", color: "#111", background: "#eee", border: "1px solid #888", borderRadius: "4px",
+    margin: 0, padding: "2px 8px", width: "auto", height: "auto",
+  };
+  const button = make("button", control, "Heat map");
   button.type = "button";
   button.setAttribute("aria-pressed", "false");
-  const select = make("select", { font: "inherit" });
+  const select = make("select", control);
   select.setAttribute("aria-label", "Days of the heat map");
   [[1, "today"], [7, "7 days"], [30, "30 days"]].forEach(([days, text]) => {
     const option = make("option", {}, text);
