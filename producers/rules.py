@@ -5,6 +5,7 @@ Each function returns nothing or raises `Malformed`. They are pure: the time is 
 
 import math
 import re
+import unicodedata
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -32,7 +33,7 @@ class Malformed(ValueError):
 
 @lru_cache(maxsize=4096)
 def _is_verb(verb: str) -> bool:
-    return _VERB.fullmatch(verb) is not None and "--" not in verb
+    return _VERB.fullmatch(_without_marks(verb)) is not None and "--" not in verb
 
 
 def check_verb(verb: str) -> None:
@@ -45,8 +46,18 @@ def check_verb(verb: str) -> None:
 def check_label(label: LabelKey) -> None:
     """Label, category and dom_id are names: letters, digits, spaces and a few marks, no quotes, brackets or colons."""
     for part in (label.label, label.category, label.dom_id):
-        if _LABEL.fullmatch(part) is None:
+        if _LABEL.fullmatch(_without_marks(part)) is None:
             raise Malformed(Reason.BAD_TEXT, f"{part[:80]!r} has a character that a label can't have.")
+
+
+def _without_marks(text: str) -> str:
+    """``text`` without the marks of letters (Unicode's category M), which many scripts can't be written without.
+
+    One at the beginning stands: it has no letter that it belongs to.
+    """
+    if text.isascii():
+        return text
+    return text[:1] + "".join(character for character in text[1:] if unicodedata.category(character)[0] != "M")
 
 
 def check_time(at: datetime, now: datetime, skew: timedelta) -> None:

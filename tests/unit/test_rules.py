@@ -40,6 +40,7 @@ quick = settings(max_examples=100, deadline=None, database=None)
         "a;b",
         "gefällt mir",
         "読んだ",
+        "पढ़ा",
         "was 50/50 on",
         "moved (again)",
         "x" * 255,
@@ -88,6 +89,7 @@ def test_markup_statements_and_internals_are_no_verbs(verb: str) -> None:
         LabelKey("a"),
         LabelKey("a b"),
         LabelKey("é"),
+        LabelKey("e\u0301te\u0301", "हिन्दी", "தமிழ்"),
         LabelKey("home", "links", "nav-1"),
         LabelKey("50% off", "#top", "a.b_c"),
     ],
@@ -97,7 +99,9 @@ def test_a_name_is_a_label(label: LabelKey) -> None:
     check_label(label)
 
 
-@pytest.mark.parametrize("bad", ["a<script>", "a\nb", "a:b", "a|b", "'; --", '"', "__class__", "\0", "\ud800", "a=b"])
+@pytest.mark.parametrize(
+    "bad", ["a<script>", "a\nb", "a:b", "a|b", "'; --", '"', "__class__", "\0", "\ud800", "a=b", "\u0301a"]
+)
 def test_no_part_of_a_label_holds_markup_or_separators(bad: str) -> None:
     """Label, category and dom_id keep the same rule."""
     for key in (LabelKey(bad), LabelKey("a", bad), LabelKey("a", "b", bad)):

@@ -6,7 +6,7 @@
 
   const { url, token = "" } = own.dataset;
   const STORE = "footfall";
-  const NAME = /^(?!__)[\p{L}\p{N}_.+\- /#@(][\p{L}\p{N}_.+\-/#@,()!?&% ]*$/u;
+  const NAME = /^(?!__)[\p{L}\p{N}_.+\- /#@(][\p{L}\p{M}\p{N}_.+\-/#@,()!?&% ]*$/u;
   const keeps = window.Request && "keepalive" in Request.prototype;
   let queue = [], left = 0, timer, resting, gone;
 
