@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from django.apps import apps
 from django.conf import settings as django_settings
+from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, connections, models, router
 from django.http import HttpRequest
 from django.utils import timezone, translation
@@ -70,7 +71,7 @@ def _publish_view(user: Any, ref: Ref | None, using: str | None, at: datetime | 
     viewer = _ref(user)
     user_type = django_settings.AUTH_USER_MODEL.lower()
     if viewer.type != user_type:
-        raise TypeError(f"{user!r} is not a {user_type}.")
+        raise TypeError(f"{user!r} is no {user_type}.")
     assert viewer.id is not None  # of an instance
     event = View(id=messages.new_id(), at=_time(at), user=viewer.id, object=ref, user_agent=_user_agent(None))
     return _submit(event, using or _alias_of(user))
@@ -100,7 +101,7 @@ def publish_increment(
     ``once_per``, from a second to 366 days, counts each visitor (see `footfall.producers.visitors.visitor_of`) once
     in such a window of time: windows follow each other on the clock of the site's time zone, one of a day is a
     calendar day. The request is then ``request`` or that of the scope. A visitor who is known by address and user
-    agent only is another one each day. It takes consent as well.
+    agent only is another one each day. Of several amounts each counts once. It takes consent as well.
 
     Raises LookupError for an object or dataset that is not registered, ValueError for an unknown field, operation or
     value, options that the dataset doesn't take, an unsaved object, an impossible time, or a visitor to be counted
@@ -154,6 +155,8 @@ def publish_labels(query: str, request: HttpRequest | None = None, at: datetime 
     than three parts, a part that is too long (250, 30, 50 characters) or has a character that a label can't have, and
     for more than 1000 labels; then nothing is counted.
     """
+    if not isinstance(query, str):
+        raise TypeError(f"publish_labels takes a text, several labels with | between them, not {query!r}.")
     keys = _label_keys(query)
     when, user_agent, visited = _time(at), _user_agent(request), request or _request_of_scope()
     hits = [Increment(id=messages.new_id(), at=when, label=key, user_agent=user_agent) for key in keys]
@@ -253,7 +256,18 @@ def _ref(obj: Any) -> Ref:
         raise TypeError(f"{obj!r} is not a model instance.")
     if obj.pk is None or obj._state.adding:
         raise ValueError(f"{obj._meta.label} instance is not saved: it has no identity yet.")
-    return Ref(_type_of(obj.__class__), str(obj.pk))
+    return Ref(_type_of(obj.__class__), _key_of(obj))
+
+
+def _key_of(obj: Instance) -> str:
+    field: Any = obj._meta.pk
+    if isinstance(field, models.CompositePrimaryKey):
+        raise TypeError(f"{obj._meta.label} has a composite primary key, which no event can name.")
+    try:
+        # An object that was made with the text of its key still has that, however it was written.
+        return str(field.to_python(obj.pk))
+    except ValidationError:
+        raise ValueError(f"{str(obj.pk)[:80]!r} is no primary key of a {obj._meta.label}.") from None
 
 
 def _instances(objects: Any) -> list[Any]:
@@ -387,6 +401,8 @@ def _dataset_of(obj: Instance, dataset: type[Instance] | None) -> Any:
         raise LookupError(f"No dataset is registered for {obj._meta.label}.")
     if dataset is None:
         return datasets[0]
+    if not isinstance(dataset, type):
+        raise TypeError(f"A dataset is a class, not {dataset!r}.")
     if dataset not in datasets:
         names = ", ".join(one.__name__ for one in datasets)
         raise LookupError(f"{dataset!r} is not registered for {obj._meta.label}, which is counted in {names}.")

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
 from django.db import models
 from django.db.models import F, Value
 from django.db.models.expressions import Combinable
@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from footfall.storage.clock import stored
-from footfall.storage.modelnames import near
+from footfall.storage.suggestions import near
 
 #: Where an object's time of change is looked for, in this order, when nobody says.
 MODIFICATION_FIELD_NAMES = ("last_modified", "last_updated", "modified", "updated", "changed", "created")
@@ -37,12 +37,16 @@ def earliest() -> datetime:
 def site_time(at: Any) -> datetime:
     """``at`` as the database keeps it.
 
-    Raises TypeError for what is no datetime, ValueError for a naive one where USE_TZ is on.
+    Raises TypeError for what is no datetime, ValueError for a naive one where USE_TZ is on, or one that is outside the
+    calendar in the site's time zone.
     """
     if not isinstance(at, datetime):
         raise TypeError(f"A time is a datetime, not {at!r}.")
     if timezone.is_aware(at):
-        return stored(at)
+        try:
+            return stored(at)
+        except OverflowError:
+            raise ValueError(f"{at.isoformat()} is outside the calendar in the site's time zone.") from None
     if settings.USE_TZ:
         raise ValueError(f"{at.isoformat()} has no time zone.")
     return at
@@ -77,7 +81,7 @@ def change_expression(queryset: models.QuerySet[Any], updated_field: str | None 
     first of MODIFICATION_FIELD_NAMES that is not NULL counts. Raises NoChangeTime where there is no such column.
     """
     if updated_field is None:
-        columns, sure = _guessed(queryset.model)
+        columns, sure = _guessed(queryset)
     else:
         columns, sure = [updated_field], _is_sure(queryset, updated_field)
     if sure and len(columns) == 1:
@@ -104,14 +108,21 @@ def _attribute(instance: Any, name: str) -> Any:
     if hasattr(instance, name):
         return getattr(instance, name)
     for part in name.split("__"):
-        instance = None if instance is None else getattr(instance, part)
+        try:
+            instance = None if instance is None else getattr(instance, part)
+        except ObjectDoesNotExist:  # what points back may be missing
+            return None
     return instance
 
 
-def _guessed(model: type[models.Model]) -> tuple[list[str], bool]:
-    """The columns to ask in turn, and whether the last of them is never NULL."""
-    columns: list[str] = []
+def _guessed(queryset: models.QuerySet[Any]) -> tuple[list[str], bool]:
+    """The columns and annotations to ask in turn, and whether the last of them is never NULL."""
+    model, columns = queryset.model, list[str]()
     for name in MODIFICATION_FIELD_NAMES:
+        annotation: Any = queryset.query.annotation_select.get(name)
+        if annotation is not None and isinstance(annotation.output_field, models.DateTimeField):
+            columns.append(name)
+            continue
         field = _field(model, name)
         if field is None and isinstance(getattr(model, name, None), (property, cached_property)):
             # An object that is asked itself would answer from there: SQL must not silently say something else.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -20,6 +20,9 @@ MarkKey = tuple[Any, str, str]
 #: Keys in one condition: SQLite limits the parameters of a statement.
 KEYS = 500
 
+#: Such conditions in one statement: most of them are about one key.
+CONDITIONS = 100
+
 T = TypeVar("T")
 
 
@@ -27,7 +30,7 @@ def raise_marks(marks: Mapping[MarkKey, datetime], using: str, *, seen: bool = T
     """Raise the stored marks to ``marks`` where they are older; at the same time *seen* stays before *unseen*.
 
     A raised wider mark deletes the narrower ones that are not newer than it: they say nothing more. Runs in the
-    caller's transaction. One statement, and one for the wider marks of each model and time (and 500 users).
+    caller's transaction. One statement, and one for a hundred wider marks, or for 500 users who have the same.
     ``seen`` is False only for marks of objects.
     """
     rows = ((*key, at, seen) for key, at in marks.items())
@@ -36,9 +39,13 @@ def raise_marks(marks: Mapping[MarkKey, datetime], using: str, *, seen: bool = T
     for (user, object_type, object_id), at in marks.items():
         if not object_id:
             wider[object_type, at].append(user)
-    for (object_type, at), users in sorted(wider.items()):
-        for some in in_chunks(users, KEYS):
-            _delete_narrower(some, object_type, at, using)
+    narrower = (
+        _narrower_than(object_type) & Q(user_id__in=some, at__lte=at)
+        for (object_type, at), users in sorted(wider.items())
+        for some in in_chunks(users, KEYS)
+    )
+    for conditions in in_chunks(narrower, CONDITIONS):
+        _delete_idle(Q(*conditions, _connector=Q.OR), using)
 
 
 def label_of(model: type[models.Model]) -> str:
@@ -53,9 +60,12 @@ def in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield some
 
 
-def _delete_narrower(users: Sequence[Any], object_type: str, at: datetime, using: str) -> None:
-    scope = Q(object_type=object_type) & ~Q(object_id="") if object_type else ~Q(object_type="")
-    narrower = ViewMark.objects.using(using).filter(scope, user_id__in=users, at__lte=at)
+def _narrower_than(object_type: str) -> Q:
+    return Q(object_type=object_type, object_id__gt="") if object_type else Q(object_type__gt="")
+
+
+def _delete_idle(chosen: Q, using: str) -> None:
+    marks = ViewMark.objects.using(using)
     # One that somebody else is raising may stay: it does no harm, and waiting for it might be in a circle.
-    idle = narrower.select_for_update(skip_locked=True).values("pk")
-    ViewMark.objects.using(using).filter(pk__in=idle).delete()
+    idle = marks.filter(chosen).select_for_update(skip_locked=True).values("pk")
+    marks.filter(pk__in=idle).delete()

@@ -23,8 +23,9 @@ class ViewMark(models.Model):
     scopes the latest decides.
     """
 
+    # What a deleted user leaves is deleted by `footfall.storage.forgetting`: this table may be in another database.
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+        settings.AUTH_USER_MODEL, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     object_type = models.CharField(max_length=TYPE_LENGTH, blank=True, default="")
     object_id = models.CharField(max_length=KEY_LENGTH, blank=True, default="")

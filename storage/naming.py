@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Manager, QuerySet
 
 from footfall.storage.marks import label_of
-from footfall.storage.modelnames import near
 from footfall.storage.models import KEY_LENGTH
+from footfall.storage.suggestions import near
 
 #: What can stand for a set of rows: a queryset, a manager, a model or its label.
 Rows = QuerySet[Any] | Manager[Any] | type[models.Model] | str
@@ -49,7 +50,7 @@ def rows_of(objects: Rows) -> QuerySet[Any]:
 def of_rows(rows: QuerySet[Any]) -> Iterator[tuple[str, str]]:
     """Label and id of each of ``rows``. One query. Raises ValueError for a key that marks can't hold."""
     label = label_of(rows.model)
-    return ((label, _text(label, pk)) for pk in rows.values_list("pk", flat=True))
+    return ((label, _fitting(label, str(pk))) for pk in rows.values_list("pk", flat=True))
 
 
 def object_of(instance: Any) -> tuple[str, str]:
@@ -59,11 +60,19 @@ def object_of(instance: Any) -> tuple[str, str]:
     if instance.pk is None or instance._state.adding:
         raise ValueError(f"{instance._meta.label} instance is not saved: it has no identity yet.")
     label = label_of(instance.__class__)
-    return label, _text(label, instance.pk)
+    return label, _fitting(label, key_of(instance))
 
 
-def _text(label: str, pk: Any) -> str:
-    key = str(pk)
+def key_of(instance: models.Model) -> str:
+    """The primary key of an object as text. Raises ValueError for what is no such key."""
+    field: Any = instance._meta.pk
+    try:
+        return str(field.to_python(instance.pk))  # one that was made with the text of its key still has that
+    except ValidationError:
+        raise ValueError(f"{str(instance.pk)[:80]!r} is no primary key of a {instance._meta.label}.") from None
+
+
+def _fitting(label: str, key: str) -> str:
     if not 0 < len(key) <= KEY_LENGTH:  # a blank one would stand for the whole model
         raise ValueError(f"The primary key of a {label} is empty or has more than {KEY_LENGTH} characters.")
     return key

@@ -66,7 +66,7 @@ def upsert(
     fresh = [field for field in _unnamed(model, names) if callable(field.default)]
     fields += fresh
     in_order = sorted(rows, key=lambda row: row[: len(key)])
-    ordered = _prepared(connection, fields, [(*row, *(field.get_default() for field in fresh)) for row in in_order])
+    ordered = prepared(connection, fields, [(*row, *(field.get_default() for field in fresh)) for row in in_order])
     if not ordered:
         return
     constants = _constants(model, [*names, *(field.name for field in fresh)], connection)
@@ -87,6 +87,29 @@ def field_of(model: type[models.Model], name: str) -> models.Field[Any, Any]:
 def column_of(field: models.Field[Any, Any]) -> str:
     """The name of a concrete field's column."""
     return cast(str, field.column)
+
+
+def array_type(connection: BaseDatabaseWrapper, field: models.Field[Any, Any]) -> str:
+    """The type of an array of what ``field`` holds, on PostgreSQL."""
+    # Without its length: a cast to varchar(n) would cut a text short instead of refusing it.
+    return re.sub(r"\(.*\)", "", field.db_type(connection) or "text") + "[]"
+
+
+_PLAIN = (models.CharField, models.IntegerField)
+
+
+def prepared(
+    connection: BaseDatabaseWrapper, fields: Sequence[models.Field[Any, Any]], rows: Sequence[Row]
+) -> Sequence[Row]:
+    """The rows as the driver wants them; text and whole numbers are that already."""
+    special = [i for i, field in enumerate(fields) if not isinstance(field, _PLAIN)]
+    if not special or not rows:
+        return rows
+    columns: list[Iterable[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    for i in special:
+        prepare = fields[i].get_db_prep_save
+        columns[i] = [prepare(value, connection) for value in columns[i]]
+    return list(zip(*columns, strict=True))
 
 
 def _statement(
@@ -121,45 +144,23 @@ def _source(
 ) -> str:
     if connection.vendor != "postgresql":
         return f"VALUES ({', '.join(['%s'] * (constants + len(fields)))})"
-    arrays = ", ".join(f"%s::{_array_type(connection, field)}" for field in fields)
+    arrays = ", ".join(f"%s::{array_type(connection, field)}" for field in fields)
     names = ", ".join(columns)
     chosen = ", ".join([*(["%s"] * constants), *(f"new.{column}" for column in columns)])
     return f"SELECT {chosen} FROM unnest({arrays}) AS new ({names}) ORDER BY {key}"
-
-
-def _array_type(connection: BaseDatabaseWrapper, field: models.Field[Any, Any]) -> str:
-    # Without its length: a cast to varchar(n) would cut a text short instead of refusing it.
-    return re.sub(r"\(.*\)", "", field.db_type(connection) or "text") + "[]"
 
 
 def _constants(
     model: type[models.Model], given: Sequence[str], connection: BaseDatabaseWrapper
 ) -> list[tuple[models.Field[Any, Any], Any]]:
     blank = model()
-    prepared = [(field, field.pre_save(blank, add=True)) for field in _unnamed(model, given)]
-    return [(field, field.get_db_prep_save(value, connection)) for field, value in prepared]
+    values = [(field, field.pre_save(blank, add=True)) for field in _unnamed(model, given)]
+    return [(field, field.get_db_prep_save(value, connection)) for field, value in values]
 
 
 def _unnamed(model: type[models.Model], given: Sequence[str]) -> list[models.Field[Any, Any]]:
     fields = [f for f in model._meta.concrete_fields if f.name not in given and not isinstance(f, models.AutoField)]
     return [f for f in fields if not (f.primary_key and f.db_returning)]
-
-
-_PLAIN = (models.CharField, models.IntegerField)
-
-
-def _prepared(
-    connection: BaseDatabaseWrapper, fields: Sequence[models.Field[Any, Any]], rows: Sequence[Row]
-) -> Sequence[Row]:
-    """The rows as the driver wants them; text and whole numbers are that already."""
-    special = [i for i, field in enumerate(fields) if not isinstance(field, _PLAIN)]
-    if not special or not rows:
-        return rows
-    columns: list[Iterable[Any]] = [list(column) for column in zip(*rows, strict=True)]
-    for i in special:
-        prepare = fields[i].get_db_prep_save
-        columns[i] = [prepare(value, connection) for value in columns[i]]
-    return list(zip(*columns, strict=True))
 
 
 def _greatest(connection: BaseDatabaseWrapper) -> str:

@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import models, router, transaction
 from django.db.models import BooleanField, Count, ExpressionWrapper, Manager, Max, Q, QuerySet, Value
 from django.utils import timezone
@@ -99,19 +101,19 @@ class ViewTracker:
 
     # -- Many objects, marked
 
-    def mark_viewed(self, objects: Rows | Iterable[models.Model]) -> None:
-        """The user has seen each of ``objects``, now: a queryset, or any iterable of saved instances.
+    def mark_viewed(self, objects: models.Model | Rows | Iterable[models.Model]) -> None:
+        """The user has seen ``objects``, now: a queryset, any iterable of saved instances, or one instance.
 
         One query for the keys of a queryset, and one statement for 5,000 marks, in one transaction.
         """
         self._mark(self._refs(objects))
 
     def mark_unseen(self, objects: models.Model | Rows | Iterable[models.Model]) -> None:
-        """The user has not seen ``objects`` (one instance, or as for `mark_viewed`), whatever was marked before.
+        """The user has not seen ``objects`` (as for `mark_viewed`), whatever was marked before.
 
         They are seen again with the next mark on them, on their model, or on everything.
         """
-        self._mark([object_of(objects)] if isinstance(objects, models.Model) else self._refs(objects), seen=False)
+        self._mark(self._refs(objects), seen=False)
 
     def set_watermark(self, when: datetime, model: type[models.Model] | models.Model | str | None = None) -> None:
         """The user has seen everything (of ``model``) up to ``when``; a later mark stays.
@@ -205,9 +207,9 @@ class ViewTracker:
 
     @property
     def _key(self) -> Any:
-        if not isinstance(self.user, models.Model):
-            raise TypeError(f"ViewTracker takes a user, not {self.user!r}.")
-        if self.user.pk is None:
+        if not _is_user(self.user):
+            raise TypeError(f"ViewTracker takes a user ({settings.AUTH_USER_MODEL}), not {self.user!r}.")
+        if self.user.pk is None or self.user._state.adding:
             raise ValueError("The user is not saved: it has no identity yet.")
         return self.user.pk
 
@@ -216,7 +218,7 @@ class ViewTracker:
             return []
         if isinstance(objects, (QuerySet, Manager, type, str)):
             return of_rows(rows_of(objects))
-        return map(object_of, objects)
+        return map(object_of, [objects] if isinstance(objects, models.Model) else objects)
 
     def _mark(self, refs: Iterable[tuple[str, str]], at: datetime | None = None, *, seen: bool = True) -> None:
         if self._anonymous:
@@ -236,6 +238,13 @@ class ViewTracker:
         asked = [(*object_of(one), change_time_or_earliest(one, updated_field)) for one in objects]
         marks = marks_on(self._key, ((label, key) for label, key, _ in asked))
         return [marks.say_seen(label, key, changed) for label, key, changed in asked]
+
+
+def _is_user(user: Any) -> bool:
+    """By the label of its class or of one above: a migration has classes of its own."""
+    if not isinstance(user, models.Model):
+        return False
+    return label_of(get_user_model()) in map(label_of, (user.__class__, *user._meta.get_parent_list()))
 
 
 def watermark(when: datetime) -> datetime:

@@ -6,11 +6,10 @@ import uuid
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from django.db import connections
-
 from footfall.producers.settings import conf
 from footfall.storage.clock import stored
 from footfall.storage.models import AppliedMessage
+from footfall.workers.folding import entries
 
 CHUNK = 400
 
@@ -20,37 +19,8 @@ def enter(ids: Collection[uuid.UUID], now: datetime, using: str) -> set[uuid.UUI
 
     Blocks while another transaction that entered one of them is open; where that commits, the id counts as known.
     """
-    ordered, now = sorted(ids), stored(now)
-    if connections[using].vendor == "postgresql":
-        return _enter_array(ordered, now, using)
-    known: set[uuid.UUID] = set()
-    for start in range(0, len(ordered), CHUNK):
-        known |= _enter_values(ordered[start : start + CHUNK], now, using)
-    return known
-
-
-def _enter_array(ids: list[uuid.UUID], now: datetime, using: str) -> set[uuid.UUID]:
-    table = connections[using].ops.quote_name(AppliedMessage._meta.db_table)
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {table} (id, applied_at) SELECT new, %s FROM unnest(%s::uuid[]) AS new ORDER BY new"
-            " ON CONFLICT (id) DO NOTHING RETURNING id",
-            [now, ids],
-        )
-        return {row[0] for row in cursor.fetchall()}
-
-
-def _enter_values(ids: list[uuid.UUID], now: datetime, using: str) -> set[uuid.UUID]:
-    connection = connections[using]
-    table = connection.ops.quote_name(AppliedMessage._meta.db_table)
-    when = connection.ops.adapt_datetimefield_value(now)
-    values = ", ".join(["(%s, %s)"] * len(ids))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {table} (id, applied_at) VALUES {values} ON CONFLICT (id) DO NOTHING RETURNING id",
-            [value for one in ids for value in (one.hex, when)],
-        )
-        return {uuid.UUID(row[0]) for row in cursor.fetchall()}
+    rows = [(one, stored(now)) for one in ids]
+    return {key[0] for key in entries.enter(AppliedMessage, ("id",), ("applied_at",), rows, using)}
 
 
 def strike(ids: Collection[uuid.UUID], using: str) -> None:

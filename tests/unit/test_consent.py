@@ -162,7 +162,7 @@ def test_refused_what_is_wrong_still_raises() -> None:
     """A fault of the site's must not hide until somebody consents."""
     with pytest.raises(ValueError, match="not a label"):
         publish_labels("", get())
-    with pytest.raises(ValueError, match="surrogate"):
+    with pytest.raises(ValueError, match="no primary key"):
         publish_increment(Article.from_db("default", ["id"], ["\ud800"]), "views", request=get())
 
 

@@ -347,7 +347,7 @@ def test_what_only_the_database_refuses_names_the_rows_around(article: Article) 
         (("OldHits", "newsroom.ArticleDaily"), "not of the form app.Model"),
         (
             ("oldstats.OldHit", "newsroom.ArticleDaily"),
-            "There is no model oldstats.OldHit. Did you mean oldstats.OldHits?",
+            "There is no installed model 'oldstats.OldHit'. Did you mean oldstats.OldHits?",
         ),
         (("oldstats.OldHits", "newsroom.Article"), "newsroom.Article is not a registered dataset"),
         (("newsroom.ArticleDaily", "newsroom.ArticleDaily"), "Source and destination are the same"),

@@ -286,7 +286,7 @@ def test_a_dry_run_says_how_much_it_would_be(articles: list[Article], tmp_path: 
     ("arguments", "told"),
     [
         (("Article",), "not of the form app.Model"),
-        (("newsroom.Artikle",), "There is no model newsroom.Artikle. Did you mean newsroom.Article?"),
+        (("newsroom.Artikle",), "There is no installed model 'newsroom.Artikle'. Did you mean newsroom.Article?"),
         (("auth.User",), "No dataset counts auth.User."),
         (("newsroom.Article", "newsroom.ArticleDayly"), "Did you mean newsroom.ArticleDaily?"),
         (("newsroom.Page", "newsroom.ArticleDaily"), "newsroom.ArticleDaily does not count newsroom.Page"),

@@ -19,6 +19,7 @@ import time_machine
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import connections, models
 from django.test import RequestFactory
+from django.test.utils import isolate_apps
 from django.utils import timezone, translation
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
@@ -106,6 +107,36 @@ def test_a_view_says_who_saw_what_and_when(article: Article, user: User, publish
 
     assert returned is not None
     assert published() == [View(id=returned, at=NOW, user="42", object=ARTICLE)]
+
+
+@pytest.mark.parametrize("pk", ["6F9619FF8B86D011B42D00C04FC964FF", "6f9619ff-8b86-d011-b42d-00c04fc964ff"])
+def test_vt_19_a_key_that_was_given_as_text_is_the_key(user: User, published: Read, pk: str) -> None:
+    """Django leaves it on a new object as it was given."""
+    publish_view(user, stored(Page, pk))
+
+    (event,) = published()
+    assert isinstance(event, View) and event.object == Ref("newsroom.page", "6f9619ff-8b86-d011-b42d-00c04fc964ff")
+
+
+@isolate_apps("newsroom")
+def test_a_composite_primary_key_is_refused(user: User) -> None:
+    """A worker could not read it."""
+
+    class Seat(models.Model):
+        pk = models.CompositePrimaryKey("row", "number")
+        row = models.IntegerField()
+        number = models.IntegerField()
+
+        class Meta:
+            app_label = "newsroom"
+
+        def __str__(self) -> str:
+            return ""
+
+    seat = Seat(row=1, number=2)
+    seat._state.adding = False
+    with pytest.raises(TypeError, match="composite primary key"):
+        publish_view(user, seat)
 
 
 def test_a_view_of_a_model_and_of_everything_name_no_object(user: User, published: Read) -> None:

@@ -18,11 +18,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, connections, models, transaction
 from django.db.models.deletion import Collector, ProtectedError
 from django.db.models.signals import post_delete, pre_delete
+from django.test import Client
 from django.test.utils import CaptureQueriesContext, isolate_apps
+from django.urls import reverse
 from newsroom.models import Article, ArticleTotals, Column, Page, Topic
 
 from footfall.storage import forgetting
-from footfall.storage.forgetting import listen_to, marked_models
+from footfall.storage.forgetting import delete_marks, listen_to, marked_models
 from footfall.storage.marks import raise_marks
 from footfall.storage.models import Action, ViewMark
 from footfall.storage.viewtracker import ViewTracker
@@ -107,14 +109,28 @@ def test_vt_20_any_primary_key(readers: list[User]) -> None:
 
 
 def test_a_deletion_of_1000_costs_a_handful_of_statements(readers: list[User]) -> None:
-    """One for 500 objects."""
+    """One for 500 objects, or fewer."""
     Article.objects.bulk_create(Article(title="a") for _ in range(1001))
     ViewTracker(readers[0]).mark_viewed(Article)
     with CaptureQueriesContext(connection) as queries:
         Article.objects.all().delete()
 
-    assert sum("footfall_storage_viewmark" in query["sql"] for query in queries) == 3
+    assert sum("footfall_storage_viewmark" in query["sql"] for query in queries) <= 3
     assert not ViewMark.objects.exists()
+
+
+def test_where_rows_are_locked_marks_on_several_models_go_at_once(readers: list[User], articles: list[Article]) -> None:
+    """In the order in which workers write them: or a deletion and a worker would wait for each other."""
+    topics = [Topic.objects.create(slug=str(n)) for n in range(2)]
+    ViewTracker(readers[0]).mark_viewed(topics)
+    doomed = [("newsroom.article", str(one.pk)) for one in articles] + [("newsroom.topic", one.slug) for one in topics]
+    with CaptureQueriesContext(connection) as queries:
+        delete_marks(doomed, "default")
+
+    deletions = [query["sql"] for query in queries if query["sql"].startswith("DELETE")]
+    assert len(deletions) == (1 if connection.features.has_select_for_update else 2)
+    assert all("ORDER BY" in sql and '"user_id" ASC' in sql for sql in deletions)
+    assert marked() == set()
 
 
 def test_a_deletion_that_fails_takes_no_mark_along(articles: list[Article]) -> None:
@@ -304,6 +320,42 @@ def test_marks_in_another_database_go_when_the_deletion_is_committed(
     assert marked() == {keys[0], keys[2]}
 
 
+def test_vt_20_a_user_s_marks_in_another_database_go_too(
+    marks_elsewhere: str, django_capture_on_commit_callbacks: Any, readers: list[User]
+) -> None:
+    """And are not looked for where the user is: there may be no table of marks."""
+    raise_marks({(reader.pk, "", ""): NOW for reader in readers}, marks_elsewhere)
+
+    with CaptureQueriesContext(connection) as queries, django_capture_on_commit_callbacks(execute=True):
+        readers[0].delete()
+
+    assert not any("viewmark" in query["sql"] for query in queries)
+    assert set(ViewMark.objects.values_list("user_id", flat=True)) == {readers[1].pk}
+
+
+def test_a_blank_key_is_not_taken_for_the_whole_model(readers: list[User]) -> None:
+    topic = Topic.objects.create(slug="")
+    ViewTracker(readers[0]).mark_model_viewed(Topic)
+    topic.delete()
+    assert ViewMark.objects.count() == 1
+
+
+def test_an_object_that_was_never_read_is_deleted_with_its_marks(articles: list[Article]) -> None:
+    """By an instance that only has its key."""
+    Article(pk=articles[0].pk).delete()
+    assert marked() == {str(one.pk) for one in articles[1:]}
+
+
+def test_a_user_is_deleted_in_the_admin_whatever_was_seen(
+    readers: list[User], articles: list[Article], admin_client: Client
+) -> None:
+    """The page that asks for confirmation does not list the marks."""
+    url = reverse("admin:auth_user_delete", args=[readers[0].pk])
+    assert "mark" not in admin_client.get(url).content.decode().lower()
+    admin_client.post(url, {"post": "yes"})
+    assert set(ViewMark.objects.values_list("user_id", flat=True)) == {readers[1].pk}
+
+
 def test_all_of_the_site_s_models_are_listened_to() -> None:
     """Not those whose objects nobody looks at, nor what Footfall and its datasets keep."""
     models_ = set(marked_models(None))
@@ -315,10 +367,10 @@ def test_all_of_the_site_s_models_are_listened_to() -> None:
 
 
 def test_only_the_models_that_are_listed_are_listened_to() -> None:
-    """With their proxies."""
-    assert set(marked_models(["newsroom.Article"])) == {Article, Column}
+    """With their proxies. And users, whose own marks go."""
+    assert set(marked_models(["newsroom.Article"])) == {Article, Column, User}
     assert set(marked_models(["newsroom.column", "auth.User"])) == {Article, Column, User}
-    assert marked_models([]) == []
+    assert marked_models([]) == [User]
 
 
 @pytest.mark.parametrize("label", ["newsroom.Artcle", "Article", "", "newsroom"])

@@ -268,6 +268,19 @@ def test_the_time_of_change_may_be_an_annotation(tracker: ViewTracker) -> None:
     assert tracker.unseen_count(groups, "latest") == 1
 
 
+def test_an_annotation_under_a_name_that_is_guessed_tells(tracker: ViewTracker) -> None:
+    """It is on the objects, too: one object and a list must not disagree. What is no time is passed over."""
+    for name, joined in (("late", NOW + DAY), ("early", NOW - DAY)):
+        Group.objects.create(name=name).user_set.add(User.objects.create(username=name, date_joined=joined))
+    tracker.set_watermark(NOW)
+    groups = Group.objects.annotate(modified=Count("user"), updated=Max("user__date_joined")).order_by("name")
+
+    assert [group.seen for group in tracker.annotate(groups)] == [True, False]
+    assert [tracker.has_viewed(group) for group in groups] == [True, False]
+    with pytest.raises(NoChangeTime):
+        tracker.unseen(Group.objects.alias(updated=Max("user__date_joined")))
+
+
 def test_a_slice_a_filter_and_an_order_stay_as_they_are(tracker: ViewTracker) -> None:
     """What is counted in a slice are its rows."""
     tracker.mark_viewed(articles(10)[:5])

@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 import time_machine
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from newsroom.models import Article, Column, Page, Topic
 from pytest_django import DjangoAssertNumQueries
 
+from footfall.storage.changetime import change_time_or_earliest, earliest
+from footfall.storage.marks import raise_marks
 from footfall.storage.models import ViewMark
 from footfall.storage.viewtracker import NoChangeTime, ViewTracker, change_time
 
@@ -33,7 +37,7 @@ def article() -> Article:
 
 
 @pytest.mark.parametrize("scope", ["object", "proxy", "model", "an instance's model", "label", "everything"])
-def test_vt_01_to_10_a_mark_as_old_as_the_change_or_newer_means_seen(
+def test_vt_04_vt_06_vt_07_vt_09_vt_10_a_mark_as_old_as_the_change_or_newer_means_seen(
     tracker: ViewTracker, article: Article, scope: str
 ) -> None:
     """Whichever scope it is on; one microsecond later it is unseen."""
@@ -125,6 +129,28 @@ def test_a_wider_mark_leaves_what_is_newer(tracker: ViewTracker, article: Articl
     assert len(scopes(tracker)) == 2
 
 
+@pytest.mark.parametrize("label", ["", "newsroom.article"])
+def test_the_wide_marks_of_many_are_few_statements(
+    label: str, article: Article, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    """As when hundreds say "all read" at moments of their own. Each deletes what is not newer, of that user only."""
+    users = User.objects.bulk_create(User(username=str(n)) for n in range(150))
+    topic = Topic.objects.create(slug="t")
+    for user in users:
+        with time_machine.travel(NOW + user.pk * TICK, tick=False):
+            ViewTracker(user).mark_viewed([article, topic])
+    keep = users[0]
+    marks = {(user.pk, label, ""): NOW + user.pk * TICK for user in users} | {(keep.pk, label, ""): NOW}
+
+    with django_assert_max_num_queries(4):
+        raise_marks(marks, "default")
+
+    left = {("newsroom.topic", "t")} if label else set()
+    for user in users[1:]:
+        assert scopes(ViewTracker(user)) == {(label, "")} | left
+    assert scopes(ViewTracker(keep)) == {(label, ""), ("newsroom.article", str(article.pk)), ("newsroom.topic", "t")}
+
+
 def test_marking_unseen_holds_until_the_next_mark(tracker: ViewTracker, article: Article) -> None:
     """On any of the three scopes. Marked at one time as seen and as unseen, it is seen."""
     again: list[Callable[[], None]] = [
@@ -205,6 +231,41 @@ def test_vt_19_any_primary_key_is_marked_and_asked(tracker: ViewTracker) -> None
         assert tracker.has_viewed(thing, NOW - timedelta(days=9999))
 
 
+def test_vt_19_a_key_that_was_given_as_text_is_the_key(tracker: ViewTracker) -> None:
+    """Django leaves it on the object as it was given, and knows it otherwise when it is read back."""
+    number, uuid = "0007", "6f9619ff8b86d011b42d00c04fc964ff"
+    for thing in (Article.objects.create(pk=number, title="a"), Page.objects.create(pk=uuid, title="p")):
+        tracker.mark_instance_viewed(thing)
+        assert tracker.has_viewed(type(thing)._default_manager.get(), NOW)
+        thing.delete()
+    assert not ViewMark.objects.exists()
+
+
+def test_a_tracker_of_what_is_no_user_is_refused(article: Article) -> None:
+    """Or the marks would be those of the user with the same key. An object of a migration's user model is one."""
+    with pytest.raises(TypeError, match="takes a user"):
+        ViewTracker(article).mark_all_viewed()
+    with pytest.raises(ValueError, match="not saved"):
+        ViewTracker(User(pk=1, username="x")).mark_all_viewed()
+    user = User.objects.create(username="old")
+    state = MigrationLoader(connection).project_state().apps
+    ViewTracker(state.get_model("auth", "User").objects.get()).mark_all_viewed()
+    assert ViewTracker(user).has_viewed(article)
+
+
+def test_a_time_at_the_end_of_the_calendar_is_a_time_or_a_value_error(
+    tracker: ViewTracker, article: Article, settings: Any
+) -> None:
+    tracker.mark_all_viewed()
+    last = datetime.max.replace(tzinfo=UTC)
+    assert not tracker.has_viewed(article, last)
+    with pytest.raises(ValueError, match="future"):
+        tracker.set_watermark(last)
+    settings.USE_TZ = False
+    with pytest.raises(ValueError, match="outside the calendar"):
+        tracker.has_viewed(article, last)
+
+
 def test_an_unsaved_object_can_t_be_marked(tracker: ViewTracker) -> None:
     with pytest.raises(ValueError, match="not saved"):
         tracker.mark_instance_viewed(Page(title="p"))
@@ -233,9 +294,25 @@ def test_an_unsaved_object_can_t_be_marked(tracker: ViewTracker) -> None:
         "a guess calls nothing",
     ],
 )
-def test_vt_11_to_13_the_time_of_change_is_found(fields: dict[str, Any], field: str | None, expected: datetime) -> None:
+def test_vt_12_the_time_of_change_is_found(fields: dict[str, Any], field: str | None, expected: datetime) -> None:
     thing: Any = SimpleNamespace(**fields, _meta=SimpleNamespace(label="a.Thing"))
     assert change_time(thing, field) == expected
+
+
+def test_a_relation_that_leads_nowhere_is_as_one_that_never_changed() -> None:
+    """As in SQL."""
+
+    class Thing:
+        _meta = SimpleNamespace(label="a.Thing")
+
+        @property
+        def profile(self) -> None:
+            raise User.DoesNotExist
+
+    thing: Any = Thing()
+    assert change_time_or_earliest(thing, "profile__edited") == earliest()
+    with pytest.raises(NoChangeTime):
+        change_time(thing, "profile__edited")
 
 
 @pytest.mark.parametrize("field", [None, "edited", "missing", "edited__there"])

@@ -1,6 +1,7 @@
 """Tables whose rows are entered once, under a unique key: which keys stand in one, and entering those that don't.
 
-The same statements for PostgreSQL and SQLite, in pieces that the database takes. Column names come from ``_meta``.
+The same statements for PostgreSQL, fed by ``unnest``, and SQLite, fed by as many VALUES as it takes. Column names come
+from the model's ``_meta``.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ from typing import Any
 
 from django.db import connections, models
 
-from footfall.storage.upsert import column_of, field_of
+from footfall.storage.marks import in_chunks
+from footfall.storage.upsert import array_type, column_of, field_of, prepared
 
 Row = tuple[Any, ...]
-
-#: Rows in one statement, where the database itself sets no lower limit.
-AT_ONCE = 2000
 
 
 def enter(
@@ -30,8 +29,8 @@ def enter(
     into, keys = ", ".join(columns), ", ".join(columns[: len(key)])
     ordered = sorted(rows, key=lambda row: row[: len(key)])
     fresh: set[Row] = set()
-    for values, parameters in _pieces(model, (*key, *more), ordered, using):
-        sql = f"INSERT INTO {table} ({into}) VALUES {values} ON CONFLICT ({keys}) DO NOTHING RETURNING {keys}"
+    for source, parameters in _sources(model, (*key, *more), ordered, using):
+        sql = f"INSERT INTO {table} ({into}) {source} ON CONFLICT ({keys}) DO NOTHING RETURNING {keys}"
         fresh |= _read(model, key, sql, parameters, using)
     return fresh
 
@@ -42,9 +41,9 @@ def standing(model: type[models.Model], key: Sequence[str], keys: Collection[Row
     chosen = ", ".join(f"{table}.{column}" for column in columns)
     same = " AND ".join(f"{table}.{column} = wanted.{column}" for column in columns)
     found: set[Row] = set()
-    for values, parameters in _pieces(model, key, sorted(keys), using):
+    for source, parameters in _sources(model, key, sorted(keys), using):
         # A join, not IN: SQLite would read the whole table for that. It takes a CROSS JOIN in the order written.
-        wanted = f"WITH wanted ({', '.join(columns)}) AS (VALUES {values})"
+        wanted = f"WITH wanted ({', '.join(columns)}) AS ({source})"
         sql = f"{wanted} SELECT {chosen} FROM wanted CROSS JOIN {table} WHERE {same}"
         found |= _read(model, key, sql, parameters, using)
     return found
@@ -55,25 +54,27 @@ def _names(model: type[models.Model], fields: Sequence[str], using: str) -> tupl
     return quote(model._meta.db_table), [quote(column_of(field_of(model, name))) for name in fields]
 
 
-def _pieces(
+def _sources(
     model: type[models.Model], names: Sequence[str], rows: Sequence[Row], using: str
 ) -> Iterator[tuple[str, list[Any]]]:
+    """SQL that yields ``rows`` in their order, and its parameters."""
     connection = connections[using]
     fields = [field_of(model, name) for name in names]
-    size = min(AT_ONCE, connection.ops.bulk_batch_size(fields, rows) or AT_ONCE)
+    ordered = prepared(connection, fields, rows)
+    if connection.vendor == "postgresql":
+        arrays = ", ".join(f"%s::{array_type(connection, field)}" for field in fields)
+        if ordered:
+            yield f"SELECT * FROM unnest({arrays})", list(map(list, zip(*ordered, strict=True)))
+        return
     mark = f"({', '.join(['%s'] * len(fields))})"
-    for start in range(0, len(rows), size):
-        some = rows[start : start + size]
-        prepared = [
-            value if isinstance(value, str) else field.get_db_prep_save(value, connection)
-            for row in some
-            for field, value in zip(fields, row, strict=True)
-        ]
-        yield ", ".join([mark] * len(some)), prepared
+    for some in in_chunks(ordered, connection.ops.bulk_batch_size(fields, rows)):
+        yield f"VALUES {', '.join([mark] * len(some))}", [value for row in some for value in row]
 
 
 def _read(model: type[models.Model], key: Sequence[str], sql: str, parameters: list[Any], using: str) -> set[Row]:
-    fields = [field_of(model, name) for name in key]
-    with connections[using].cursor() as cursor:
+    connection, fields = connections[using], [field_of(model, name) for name in key]
+    with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
+        if connection.vendor == "postgresql":
+            return set(cursor.fetchall())  # the driver knows what the columns hold
         return {tuple(field.to_python(value) for field, value in zip(fields, row, strict=True)) for row in cursor}

@@ -11,10 +11,11 @@ from django.db import Error, models
 
 from footfall.storage.conversion import ConversionError, Converted, Plan, convert
 from footfall.storage.datasets import TrackableData
-from footfall.storage.modelnames import dataset_named, model_named, near
+from footfall.storage.modelnames import dataset_named, model_named
 from footfall.storage.parents import Link, MatchLink, link_by_path, relations
 from footfall.storage.printable import printable
 from footfall.storage.progress import Progress
+from footfall.storage.suggestions import near
 
 EPILOG = """
 Numbers are copied, not added: a second run changes nothing, and where rows of the source have the same key, the last

@@ -18,10 +18,11 @@ from django.db import Error
 
 from footfall.storage.datasets import TrackableData, site
 from footfall.storage.export import Export, slot_field
-from footfall.storage.modelnames import dataset_named, model_named, near
+from footfall.storage.modelnames import dataset_named, model_named
 from footfall.storage.printable import printable
 from footfall.storage.progress import Progress
 from footfall.storage.spreadsheet import safe_cell
+from footfall.storage.suggestions import near
 
 EPILOG = """
 One row for each object of the model: its id, its name (what str() says), and for each dataset and field the sum and
