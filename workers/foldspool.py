@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from django.db import router
@@ -21,9 +21,6 @@ from footfall.workers.foldrun import FoldRun, started
 from footfall.workers.outcomes import UNKNOWN_KIND
 from footfall.workers.settling import SUSPECT_LIMIT
 from footfall.workers.spoolreader import ALONE, Piece, SpoolReader, begin, conclude
-
-#: The most events that a unit of work usually holds: a scope writes it down then.
-EVENTS_PER_LINE = 1000
 
 
 class SpoolBusy(Exception):
@@ -89,16 +86,30 @@ def _fold_all(run: FoldRun, reader: BoundedReader, watch: Callable[[int], Callab
     total = reader.left_bytes
     progress = watch(total)
     while not run.over:
-        reader.lines = run.at_once(EVENTS_PER_LINE)
+        reader.lines = run.at_once(1)
         pieces = reader.next_pieces()
         if run.left is not None:
-            pieces = pieces[:1]
+            pieces = [_cut(piece, run.left) for piece in pieces[:1]]
         if not pieces:
             return
         _fold(run, pieces)
         reader.passed(pieces)
         if progress is not None:
             progress(total - reader.left_bytes)
+
+
+def _cut(piece: Piece, events: int) -> Piece:
+    """As many lines of ``piece`` as hold ``events`` events at most, but always one.
+
+    They are counted without being read, for to read them may be what ends a process: each event names its kind.
+    """
+    held = 0
+    for n, (offset, line) in enumerate(piece.slice.lines):
+        held += line.count(b'"kind":')
+        if n and held > events:
+            cut = replace(piece.slice, end=offset, lines=piece.slice.lines[:n])
+            return Piece(cut, piece.region if piece.region.kills else replace(piece.region, end=offset))
+    return piece
 
 
 def _fold(run: FoldRun, pieces: list[Piece]) -> None:

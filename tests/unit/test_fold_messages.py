@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from footfall.producers.tail import SpoolLock, journals
 from footfall.storage.models import Action, Attempt, DeadLetter, SpoolPosition, Statistic, Tally, ViewMark
 from footfall.workers import foldrun, pipeline
 from footfall.workers.embedded import LOCK_NAME
+from footfall.workers.foldrun import FoldRun
 from footfall.workers.held import count_held, replay_held
+from footfall.workers.pipeline import Delivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -279,6 +281,26 @@ def test_what_is_not_applied_takes_nothing_from_the_number(article: Article) -> 
 def test_less_than_one_is_refused(number: int) -> None:
     with pytest.raises(CommandError, match="at least 1"):
         fold(f"--max={number}")
+
+
+def test_a_limit_is_reached_in_few_batches(article: Article, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of one event and lines of many: as many of them at once as there is room for."""
+    batches: list[int] = []
+    apply = FoldRun.apply
+
+    def counting(run: FoldRun, deliveries: Sequence[Delivery], also: Any = None) -> None:
+        batches.append(len(deliveries))
+        apply(run, deliveries, also)
+
+    monkeypatch.setattr(FoldRun, "apply", counting)
+    for _ in range(40):
+        publish_increment(article, "views")
+    with scope():
+        for _ in range(20):
+            publish_increment(article, "views")
+
+    assert fold("--max", 50) == {"applied": 50, "set aside": 10}
+    assert batches == [40, 1]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
