@@ -9,7 +9,10 @@ def whole(value: Any, greatest: int) -> int:
     Raises ValueError for anything else (2.9, None, True) and for more than ``greatest``, up or down.
     """
     if isinstance(value, str):
-        value = int(value)
+        try:
+            value = int(value)
+        except ValueError:
+            raise ValueError(f"A counter changes by a whole number, not by {value[:80]!r}.") from None
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"A counter changes by a whole number, not by {value!r}.")
     if abs(value) > greatest:

@@ -7,13 +7,18 @@ whole or not at all. Nothing of it is executed, and what goes back is plain text
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from io import BytesIO
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import SuspiciousOperation
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
@@ -124,7 +129,7 @@ def _read(request: HttpRequest) -> Sent:
     if request.method == "GET":
         return in_address
     body = _body(request)
-    in_body = _read_body(request.content_type or "text/plain", body) if body else Sent()
+    in_body = _read_body(request, body) if body else Sent()
     return Sent(in_body.query or in_address.query, in_body.token or in_address.token)
 
 
@@ -155,27 +160,46 @@ def _body(request: HttpRequest) -> bytes:
     return body
 
 
-def _read_body(content_type: str, body: bytes) -> Sent:
-    match content_type:
+def _read_body(request: HttpRequest, body: bytes) -> Sent:
+    match request.content_type or "text/plain":
         case "application/x-www-form-urlencoded":
             return _read_form(body)
+        case "multipart/form-data":
+            return _read_parts(request, body)
         case "application/json":
             return _read_json(body)
         case "text/plain":
             return Sent(_text(body))
-    raise Refused(415, "The body is a form (application/x-www-form-urlencoded), text/plain or application/json.")
+    raise Refused(415, "The body is a form, text/plain or application/json.")
 
 
 def _read_form(form: bytes) -> Sent:
     try:
-        fields = dict(
-            parse_qsl(_text(form), keep_blank_values=True, max_num_fields=MAX_FIELDS, encoding="utf-8", errors="strict")
+        pairs = parse_qsl(
+            _text(form), keep_blank_values=True, max_num_fields=MAX_FIELDS, encoding="utf-8", errors="strict"
         )
     except UnicodeDecodeError:
         raise Refused(400, "This is not UTF-8.") from None
     except ValueError:
         raise Refused(400, f"There are more than {MAX_FIELDS} fields.") from None
-    return Sent(fields.get("labels", ""), fields.get("token", ""))
+    return _sent(pairs)
+
+
+def _read_parts(request: HttpRequest, body: bytes) -> Sent:
+    """A form as ``FormData`` sends it. Files in it are passed over."""
+    described = {"CONTENT_TYPE": request.META.get("CONTENT_TYPE", ""), "CONTENT_LENGTH": len(body)}
+    try:
+        fields, _ = MultiPartParser(described, BytesIO(body), [], "utf-8").parse()
+    except (MultiPartParserError, SuspiciousOperation):
+        raise Refused(400, "The form can't be read.") from None
+    return _sent([(name, value) for name, values in fields.lists() for value in values])
+
+
+def _sent(fields: Sequence[tuple[str, Any]]) -> Sent:
+    """What the fields say; several of ``labels`` count together."""
+    labels = [str(value) for name, value in fields if name == "labels"]
+    token = [str(value) for name, value in fields if name == "token"]
+    return Sent("|".join(labels), token[-1] if token else "")
 
 
 def _read_json(body: bytes) -> Sent:

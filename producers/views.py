@@ -16,7 +16,7 @@ Send = Callable[[HttpRequest, Any, str, type[models.Model] | None, Mapping[str, 
 
 def track_object(
     request: HttpRequest,
-    queryset: models.QuerySet[Any],
+    queryset: models.QuerySet[Any] | models.Manager[Any] | type[models.Model],
     message_op: str,
     message_func: Send = send_increment_message,
     trackable_cls: type[models.Model] | None = None,
@@ -29,8 +29,9 @@ def track_object(
 ) -> HttpResponse:
     """Count the object of ``queryset`` with the key ``object_id``, or the first with ``slug``, and send the visitor on.
 
-    ``message_op`` names the counter of ``trackable_cls``, default the first dataset of the object's model. Keyword
-    arguments of the URLconf that have no name here are options of the message: ``value=5`` counts 5.
+    ``queryset`` may be a manager or a model, too. ``message_op`` names the counter of ``trackable_cls``, default the
+    first dataset of the object's model. Keyword arguments of the URLconf that have no name here are options of the
+    message: ``value=5`` counts 5.
 
     A request with ``X-Requested-With: XMLHttpRequest`` is answered with ``true``; any other is redirected to what
     ``redirect_func(obj, options)`` returns, else to the object's ``url_field``, else to its ``get_absolute_url()``.
@@ -50,7 +51,8 @@ def track_object(
     return response
 
 
-def _find(queryset: models.QuerySet[Any], object_id: Any, slug: str | None, slug_field: str) -> Any:
+def _find(queryset: Any, object_id: Any, slug: str | None, slug_field: str) -> Any:
+    queryset = getattr(queryset, "_default_manager", queryset).all()
     name, key = ("pk", object_id) if object_id is not None else (slug_field, slug)
     if key is None:
         raise ImproperlyConfigured("track_object needs an object_id or a slug from its URLconf.")

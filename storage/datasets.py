@@ -42,6 +42,7 @@ from footfall.producers.amounts import whole
 from footfall.storage import reading, slots
 from footfall.storage.clock import stored
 from footfall.storage.models import KEY_LENGTH, TYPE_LENGTH
+from footfall.storage.naming import rows_of
 
 Operation = TypeVar("Operation", bound=Callable[..., None])
 
@@ -314,9 +315,8 @@ def _rows_of(dataset: type[TrackableData], obj: models.Model, field: str) -> mod
 
 def _objects(dataset: type[TrackableData], among: Any, model: type[models.Model] | None) -> models.QuerySet[Any]:
     if among is None:
-        found = model or site.get_parent(dataset)
-        among = found._default_manager
-    objects: models.QuerySet[Any] = among.all()
+        among = model or site.get_parent(dataset)
+    objects = rows_of(among)
     if model is not None and _concrete(model) is not _concrete(objects.model):
         raise TypeError(f"among holds objects of {objects.model._meta.label}, not of {model._meta.label}.")
     _counted(dataset, objects.model)
@@ -412,6 +412,8 @@ class TrackableRegistry:
 
 
 def _models(model_or_iterable: type[models.Model] | Iterable[type[models.Model]]) -> list[type[models.Model]]:
+    if isinstance(model_or_iterable, str) or not isinstance(model_or_iterable, (type, Iterable)):
+        raise ImproperlyConfigured(f"Models are registered as classes, not as {model_or_iterable!r}.")
     given = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
     for model in given:
         if not (isinstance(model, type) and issubclass(model, models.Model)) or model._meta.abstract:

@@ -4,6 +4,8 @@ Objects are named by their `Ref` in two text columns (``*_type``, ``*_id``), so 
 depends on a content-type number or on a table's name.
 """
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -74,6 +76,12 @@ class Statistic(models.Model):
 
     def __str__(self) -> str:
         return self.label
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, and know the label: workers do both themselves, a site that takes over old counts saves rows."""
+        super().save(*args, **kwargs)
+        key = {"label": self.label, "category": self.category, "dom_id": self.dom_id}
+        KnownLabel.objects.using(self._state.db).get_or_create(**key, defaults={"first_day": self.day})
 
 
 class KnownLabel(models.Model):

@@ -73,24 +73,27 @@ class ViewTracker:
         """
         if self._anonymous:
             return True
-        changed = site_time(last_update) if last_update is not None else change_time(instance, updated_field)
         label, key = object_of(instance)
+        changed = site_time(last_update) if last_update is not None else change_time(instance, updated_field)
         return marks_on(self._key, [(label, key)]).say_seen(label, key, changed)
 
-    def mark_instance_viewed(self, instance: models.Model) -> None:
-        """The user has seen ``instance``, now. Raises ValueError for an unsaved one."""
-        self._mark([object_of(instance)])
+    def mark_instance_viewed(self, instance: models.Model) -> bool | None:
+        """The user has seen ``instance``, now. Raises ValueError for an unsaved one.
 
-    def mark_model_viewed(self, model: type[models.Model] | models.Model | str) -> None:
+        As all that marks, it returns True for an anonymous user, for whom nothing is to be stored, else None.
+        """
+        return self._mark([object_of(instance)])
+
+    def mark_model_viewed(self, model: type[models.Model] | models.Model | str) -> bool | None:
         """The user has seen every object of ``model``: a class, an instance of it, or its label ``app_label.model``.
 
         Raises LookupError for a label that is not an installed model's.
         """
-        self._mark([(label_of(model_of(model)), "")])
+        return self._mark([(label_of(model_of(model)), "")])
 
-    def mark_all_viewed(self) -> None:
+    def mark_all_viewed(self) -> bool | None:
         """The user has seen everything, now."""
-        self._mark([("", "")])
+        return self._mark([("", "")])
 
     def last_activity(self) -> datetime | None:
         """The time of the user's latest mark, None where there is none. One query."""
@@ -101,27 +104,29 @@ class ViewTracker:
 
     # -- Many objects, marked
 
-    def mark_viewed(self, objects: models.Model | Rows | Iterable[models.Model]) -> None:
+    def mark_viewed(self, objects: models.Model | Rows | Iterable[models.Model]) -> bool | None:
         """The user has seen ``objects``, now: a queryset, any iterable of saved instances, or one instance.
 
         One query for the keys of a queryset, and one statement for 5,000 marks, in one transaction.
         """
-        self._mark(self._refs(objects))
+        return self._mark(self._refs(objects))
 
-    def mark_unseen(self, objects: models.Model | Rows | Iterable[models.Model]) -> None:
+    def mark_unseen(self, objects: models.Model | Rows | Iterable[models.Model]) -> bool | None:
         """The user has not seen ``objects`` (as for `mark_viewed`), whatever was marked before.
 
         They are seen again with the next mark on them, on their model, or on everything.
         """
-        self._mark(self._refs(objects), seen=False)
+        return self._mark(self._refs(objects), seen=False)
 
-    def set_watermark(self, when: datetime, model: type[models.Model] | models.Model | str | None = None) -> None:
+    def set_watermark(
+        self, when: datetime, model: type[models.Model] | models.Model | str | None = None
+    ) -> bool | None:
         """The user has seen everything (of ``model``) up to ``when``; a later mark stays.
 
         Raises ValueError for a time further ahead than MAX_CLOCK_SKEW_SECONDS, or without a time zone where USE_TZ is
         on; TypeError for what is no datetime; LookupError as `mark_model_viewed`.
         """
-        self._mark([("" if model is None else label_of(model_of(model)), "")], watermark(when))
+        return self._mark([("" if model is None else label_of(model_of(model)), "")], watermark(when))
 
     # -- Many objects, asked
 
@@ -133,6 +138,8 @@ class ViewTracker:
         ValueError where the marks are kept in another database.
         """
         rows = rows_of(queryset)
+        if rows.query.is_sliced:
+            raise TypeError("A slice can't be filtered: ask annotate(), or flag() for what is loaded.")
         if self._anonymous:
             return rows.none()
         unseen: QuerySet[Any] = rows.filter(unseen_condition(self._key, rows, updated_field))
@@ -203,6 +210,8 @@ class ViewTracker:
 
     @property
     def _anonymous(self) -> bool:
+        if isinstance(self.user, type):  # a class has the attribute, too
+            return False
         return self.user is None or bool(getattr(self.user, "is_anonymous", False))
 
     @property
@@ -220,9 +229,9 @@ class ViewTracker:
             return of_rows(rows_of(objects))
         return map(object_of, [objects] if isinstance(objects, models.Model) else objects)
 
-    def _mark(self, refs: Iterable[tuple[str, str]], at: datetime | None = None, *, seen: bool = True) -> None:
+    def _mark(self, refs: Iterable[tuple[str, str]], at: datetime | None = None, *, seen: bool = True) -> bool | None:
         if self._anonymous:
-            return
+            return True
         user, using = self._key, router.db_for_write(ViewMark)
         at = at or site_time(timezone.now())
         # Sorted as a whole, so that two who mark many at once don't wait for each other in a circle.
@@ -231,6 +240,7 @@ class ViewTracker:
             for some in in_chunks(keys, ROWS):
                 raise_marks(dict.fromkeys(some, at), using, seen=seen)
         forget_cached(self.user)
+        return None
 
     def _seen(self, objects: list[Any], updated_field: str | None) -> list[bool]:
         if self._anonymous:

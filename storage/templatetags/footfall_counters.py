@@ -21,6 +21,7 @@ from django.apps import apps
 from django.db import models
 
 from footfall.storage.datasets import TrackableData, site
+from footfall.storage.templatetags.footfall_seen import is_nothing
 
 register = template.Library()
 
@@ -29,7 +30,9 @@ register = template.Library()
 def counter_total(
     obj: Any, field: str, since: date | None = None, until: date | None = None, dataset: str | None = None
 ) -> int:
-    """The sum of a counter of ``obj``, of all time or from ``since`` to ``until``."""
+    """The sum of a counter of ``obj``, of all time or from ``since`` to ``until``; 0 where there is no object."""
+    if is_nothing(obj):
+        return 0
     return _dataset(_model_of(obj), dataset).total(obj, field, since, until)
 
 
@@ -42,7 +45,9 @@ def counter_series(
     until: date | None = None,
     dataset: str | None = None,
 ) -> list[tuple[Any, int]]:
-    """Pairs of slot and number, oldest first: the ``last`` slots, or those from ``since`` on."""
+    """Pairs of slot and number, oldest first: the ``last`` slots, or those from ``since`` on; none of no object."""
+    if is_nothing(obj):
+        return []
     return _dataset(_model_of(obj), dataset).series(obj, field, last, since, until)
 
 

@@ -7,6 +7,7 @@
 - ``{% unseen_count %}`` counts in the list of a ListView; ``{% unseen_count articles %}`` in a queryset, a list or the
   model of a label ``"blog.article"``; ``{% unseen_count articles user as n %}`` for a chosen user. One query.
 
+Where there is no object (None, a variable that is missing), or it is not saved yet, nothing is new or counted.
 The filters need a time of change that the objects tell by themselves (MODIFICATION_FIELD_NAMES, also as a property);
 else call ``ViewTracker.flag(…, updated_field=…)`` in the view. The tag takes ``updated_field="…"``.
 """
@@ -17,6 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import template
+from django.db import models
 from django.db.models import Manager, QuerySet
 from django.template.context import RequestContext
 
@@ -30,7 +32,9 @@ NOT_GIVEN: Any = object()
 
 @register.filter
 def seen_by(instance: Any, user: Any) -> bool:
-    """Whether ``user`` has seen the object since it last changed; True for an anonymous user."""
+    """Whether ``user`` has seen the object since it last changed; True for an anonymous user, and for no object."""
+    if is_nothing(instance):
+        return True
     return ViewTracker(user).has_viewed_by_loaded_marks(instance)
 
 
@@ -42,8 +46,21 @@ def unseen_by(instance: Any, user: Any) -> bool:
 
 @register.filter
 def with_seen(objects: Iterable[Any], user: Any) -> list[Any]:
-    """The objects as a list, each with ``seen``."""
-    return ViewTracker(user).flag(objects)
+    """The objects as a list, each with ``seen``; those that are not saved are."""
+    if is_nothing(objects):
+        return []
+    listed = list(objects)
+    for one in filter(is_nothing, listed):
+        one.seen = True
+    ViewTracker(user).flag(one for one in listed if not is_nothing(one))
+    return listed
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether a template has nothing here: None, what Django puts for a missing variable, or an unsaved object."""
+    if isinstance(value, models.Model):
+        return value.pk is None or value._state.adding
+    return value is None or value == ""
 
 
 @register.simple_tag(takes_context=True)
@@ -60,9 +77,11 @@ def unseen_count(
         request: Any = context.get("request")
         user = request.user if hasattr(request, "user") else _found(context, "user", "user")
     tracker = ViewTracker(user)
-    if isinstance(objects, (QuerySet, Manager, type)) or (isinstance(objects, str) and objects):
+    if is_nothing(objects):
+        return 0
+    if isinstance(objects, (QuerySet, Manager, type, str)):
         return tracker.unseen_count(objects, updated_field)
-    if isinstance(objects, Iterable) and not isinstance(objects, str):
+    if isinstance(objects, Iterable):
         return tracker.count_unseen_of(objects, updated_field)
     raise template.TemplateSyntaxError(f"unseen_count counts in a queryset, a list or a model, not in {objects!r}.")
 

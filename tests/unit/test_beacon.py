@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -169,7 +170,7 @@ def test_json_that_says_something_else_is_a_400(body: str, published: Published)
     assert published == []
 
 
-@pytest.mark.parametrize("content_type", ["application/xml", "multipart/form-data; boundary=x", "image/png", "x", ";"])
+@pytest.mark.parametrize("content_type", ["application/xml", "multipart/mixed; boundary=x", "image/png", "x", ";"])
 def test_other_types_are_a_415(content_type: str, published: Published) -> None:
     """They can't be read, so they are not."""
     response = post("labels=a", content_type)
@@ -399,11 +400,29 @@ def test_no_session_is_read_and_no_csrf_token_is_asked_for(published: Published)
     """A session cookie costs no query, and a page may come out of a cache."""
     client = Client(enforce_csrf_checks=True)
     client.cookies["sessionid"] = "x" * 32
-    response = client.post(URL, {"labels": "a"})
 
-    assert response.status_code == 415  # a form of files is none that a script sends
     response = client.generic("POST", URL, "labels=a", FORM)
+
     assert response.content == b"ok" and "Vary" not in response.headers
+
+
+def test_tr_10_a_form_as_form_data_sends_it_is_read(published: Published) -> None:
+    """Several labels count together, files are passed over, and nothing of a broken form counts."""
+    client = Client()
+
+    assert client.post(URL, {}).content.startswith(b"syntax:")
+    assert client.post(URL, {"labels": ["a:b", "c"], "labels_of": "x"}).content == b"ok"
+    assert client.post(URL, {"labels": "d", "file": BytesIO(b"labels=e")}).content == b"ok"
+    assert labels(published) == ["a:b:None", "c:None:None", "d:None:None"]
+    for body, content_type in (
+        (b"--x\r\nlabels=a", "multipart/form-data"),
+        (b"\xff" * 99, "multipart/form-data; boundary=x"),
+    ):
+        assert client.generic("POST", URL, body, content_type).status_code in (200, 400)
+    assert client.post(URL, {"labels": "a", "more": "x" * 20_000}).status_code == 413
+    assert client.post(URL, {"labels": ["a"] * 2000}).status_code == 413
+    assert client.get(URL, {"labels": ["f", "g"]}).content == b"ok"
+    assert labels(published)[3:] == ["f:None:None", "g:None:None"]
 
 
 def test_where_every_page_needs_a_login_it_is_open_still(settings: Any, published: Published) -> None:

@@ -96,7 +96,7 @@ def test_a_trend_halves_in_days_or_in_what_is_given(articles: list[Article]) -> 
 @pytest.mark.parametrize(
     ("tag", "error", "text"),
     [
-        ('counter_total missing "views"', TypeError, "not a model instance"),
+        ('counter_total 7 "views"', TypeError, "not a model instance"),
         ('counter_total article "view"', ValueError, "Did you mean 'views'"),
         ('counter_total article "views" dataset="newsroom.nothing"', LookupError, "counted in newsroom.articletotals"),
         ('counter_total article "views" dataset="auth.user"', LookupError, "is not registered for newsroom.Article"),
@@ -122,3 +122,11 @@ def test_keys_of_text_are_ranked_too(articles: list[Article]) -> None:
 
     text = '{% counter_top "newsroom.topic" "views" as ranked %}{% for one in ranked %}{{ one.total }}{% endfor %}'
     assert render(text) == "99"
+
+
+def test_nothing_was_counted_of_no_object() -> None:
+    """Of one that is missing from the context, or not saved yet."""
+    tags = '{% counter_total article "views" %}{% counter_series article "views" as days %}{{ days }}'
+    template = Template("{% load footfall %}" + tags)
+    for context in ({}, {"article": None}, {"article": Article(title="a preview")}):
+        assert template.render(Context(context)) == "0[]"

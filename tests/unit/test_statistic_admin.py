@@ -565,3 +565,12 @@ def test_labels_are_no_formulas_in_a_file(reader: Client, poisoned: list[Statist
         texts = [[row.label, row.category, row.dom_id] for row in reversed(poisoned)]
         assert [line[:3] for line in lines] == [[safe_cell(text) for text in row] for row in texts]
         assert not [cell for line in lines for cell in line[:3] if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_a_row_that_was_saved_by_hand_is_found_as_well(reader: Client) -> None:
+    """As one that was taken over from older statistics is."""
+    for counter in (7, 8):
+        Statistic.objects.update_or_create(label="taken over", day=DAY, defaults={"counter": counter})
+
+    assert KnownLabel.objects.get().first_day == DAY
+    assert listed(reader, "?q=taken") == ["taken over"]

@@ -320,3 +320,19 @@ def test_vt_13_where_no_time_is_found_the_names_are_said(field: str | None) -> N
     thing: Any = SimpleNamespace(edited=None, _meta=SimpleNamespace(label="a.Thing"))
     with pytest.raises(NoChangeTime, match=field or "last_modified"):
         change_time(thing, field)
+
+
+def test_vt_14_marking_answers_an_anonymous_user_with_true(article: Article) -> None:
+    """Everything is seen already; and a class of users is no user."""
+    for marked in (
+        ViewTracker(None).mark_instance_viewed(article),
+        ViewTracker(None).mark_model_viewed(Article),
+        ViewTracker(AnonymousUser()).mark_all_viewed(),
+    ):
+        assert marked is True
+    with pytest.raises(TypeError, match="takes a user"):
+        ViewTracker(User).last_activity()
+    with pytest.raises(TypeError, match="not a model instance"):
+        ViewTracker(User.objects.create(username="other")).has_viewed(Article)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="slice"):
+        ViewTracker(None).unseen(Article.objects.all()[:2])
