@@ -17,7 +17,7 @@ from django.db import models, router
 from django.http import HttpRequest, HttpResponseBase
 
 from footfall.producers.messages import Ref
-from footfall.producers.publish import _publish_view, publish_view
+from footfall.producers.publish import _publish_view, _type_of, publish_view
 
 #: What a URL calls an object's primary key.
 KEY_NAMES = ("pk", "id", "object_id")
@@ -107,8 +107,7 @@ def _publish(user: Any, target: Any, seen: Any) -> None:
         return
     key = _key_in(seen, target)
     if key is not None:
-        label = (target._meta.concrete_model or target)._meta.label_lower
-        _publish_view(user, Ref(label, key), router.db_for_write(target), None)
+        _publish_view(user, Ref(_type_of(target), key), router.db_for_write(target), None)
 
 
 def _key_in(arguments: dict[str, Any], model: type[models.Model]) -> str | None:

@@ -26,6 +26,7 @@ from django.utils import timezone
 from footfall.storage import slots
 from footfall.storage.clock import stored
 from footfall.storage.keytext import key_from_text, key_text
+from footfall.storage.marks import label_of
 from footfall.storage.upsert import field_of
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ def _ranked(dataset: Dataset, objects: Rows, within: Bounds, amount: Sum, name: 
 
 
 def _rows(dataset: Dataset, model: type[models.Model], within: Bounds) -> Rows:
-    label = (model._meta.concrete_model or model)._meta.label_lower
-    return dataset._base_manager.filter(object_type=label, **within).order_by()
+    return dataset._base_manager.filter(object_type=label_of(model), **within).order_by()
 
 
 def _own(dataset: Dataset, model: type[models.Model], within: Bounds, amount: Sum) -> Subquery:

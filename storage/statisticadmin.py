@@ -57,6 +57,7 @@ class _KnownFilter(admin.SimpleListFilter):
     """By one value. Some known values are offered; any other may stand in the address, and is then shown with them."""
 
     parameter_name: str
+    offered_as: str  # the attribute of `Known` that has the values
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
         return []  # the list knows them, once it has searched
@@ -74,13 +75,9 @@ class _KnownFilter(admin.SimpleListFilter):
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """All, the chosen value, and what is offered."""
-        values = dict.fromkeys([*filter(None, [self.value()]), *self.known(changelist.known)])
+        values = dict.fromkeys([*filter(None, [self.value()]), *getattr(changelist.known, self.offered_as)])
         self.lookup_choices = [(value, printable(value)) for value in values]
         return super().choices(changelist)
-
-    def known(self, known: Known) -> list[str]:
-        """The values to offer."""
-        raise NotImplementedError
 
 
 class CategoryFilter(_KnownFilter):
@@ -88,9 +85,7 @@ class CategoryFilter(_KnownFilter):
 
     title = _("category")
     parameter_name = "category"
-
-    def known(self, known: Known) -> list[str]:
-        return known.categories
+    offered_as = "categories"
 
 
 class LabelFilter(_KnownFilter):
@@ -98,9 +93,7 @@ class LabelFilter(_KnownFilter):
 
     title = _("label")
     parameter_name = "label"
-
-    def known(self, known: Known) -> list[str]:
-        return known.labels
+    offered_as = "labels"
 
 
 class Days:

@@ -5,6 +5,7 @@ Each is a plain view, to be put into a URLconf (`footfall.storage.urls` has both
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.core.exceptions import DisallowedRedirect
@@ -52,8 +53,7 @@ def _user(request: HttpRequest) -> Any:
 def _back(request: HttpRequest, fallback: str) -> HttpResponseRedirect:
     referer = request.headers.get("Referer", "")
     if url_has_allowed_host_and_scheme(referer, {request.get_host()}, require_https=request.is_secure()):
-        try:
+        # It may be longer than a redirect may be, or not to be written as a header.
+        with suppress(DisallowedRedirect, ValueError):
             return HttpResponseRedirect(referer)
-        except (DisallowedRedirect, ValueError):
-            pass  # longer than a redirect may be, or not to be written as a header
     return HttpResponseRedirect(resolve_url(fallback))

@@ -1,49 +1,16 @@
 """What fold_messages sets aside, where a site has several databases."""
 
 import io
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import connection, connections
 from newsroom.models import Article, ArticleDaily, ArticleTotals
 
 from footfall.producers import publish_action, publish_increment, scope
-from footfall.spiders.matcher import forget_spiders
 from footfall.storage.models import Action, DeadLetter
 
-
-class ArchiveRouter:
-    """The daily series is kept on another database."""
-
-    def db_for_write(self, model: Any, **hints: Any) -> str | None:
-        return "archive" if model._meta.model_name == "articledaily" else None
-
-    db_for_read = db_for_write
-
-
-@pytest.fixture
-def archive(django_db_setup: None, django_db_blocker: Any, settings: Any, tmp_path: Path) -> Iterator[str]:
-    """A second database, a copy of the empty first one. It is gone after the test."""
-    with django_db_blocker.unblock():
-        connection.ensure_connection()
-        with closing(sqlite3.connect(tmp_path / "archive.sqlite3")) as copy:
-            connection.connection.backup(copy)
-        connections.settings["archive"] = {**connections.settings["default"], "NAME": str(tmp_path / "archive.sqlite3")}
-        settings.DATABASE_ROUTERS = [ArchiveRouter()]
-        forget_spiders()
-        yield "archive"
-        connections["archive"].close()
-        del connections["archive"]
-        del connections.settings["archive"]
-        settings.DATABASE_ROUTERS = []
-        call_command("flush", verbosity=0, interactive=False)
-        connection.close()
+#: The models that are kept on the second database: see the fixture `archive`.
+ARCHIVED = {"articledaily"}
 
 
 def fold(*arguments: str) -> list[str]:

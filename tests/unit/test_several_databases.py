@@ -1,28 +1,24 @@
 """Tracking tables in several databases: a batch is split, and exact on each."""
 
 import json
-import sqlite3
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import wire
 from django.contrib.auth.models import User
-from django.core.management import call_command
-from django.db import connection, connections
+from django.db import connections
 from newsroom.models import Article, ArticleDaily, ArticleTotals
 from wire import NOW
 
 from footfall.producers.queues import INCREMENTS
-from footfall.spiders.matcher import forget_spiders
 from footfall.storage.models import Action, AppliedMessage, DeadLetter, Statistic, Tally, ViewMark
 from footfall.workers.failures import Transient
 from footfall.workers.pipeline import Delivery, Totals, apply
 from footfall.workers.replay import replay
+
+#: The models that are kept on the second database: see the fixture `archive`.
+ARCHIVED = {"statistic", "articledaily"}
 
 
 def deliver(*bodies: bytes) -> Totals:
@@ -39,36 +35,6 @@ def test_one_database_keeps_it_all() -> None:
     """Without a router a message is one entry in one ledger."""
     assert deliver(wire.body([wire.hit("a"), wire.hit("<b>")])) == Totals(applied=1, dead=1)
     assert AppliedMessage.objects.count() == 1
-
-
-class ArchiveRouter:
-    """Statistics and the daily series are kept on another database."""
-
-    archived = {"statistic", "articledaily"}
-
-    def db_for_write(self, model: Any, **hints: Any) -> str | None:
-        return "archive" if model._meta.model_name in self.archived else None
-
-    db_for_read = db_for_write
-
-
-@pytest.fixture
-def archive(django_db_setup: None, django_db_blocker: Any, settings: Any, tmp_path: Path) -> Iterator[str]:
-    """A second database, a copy of the empty first one, routed to by `ArchiveRouter`. It is gone after the test."""
-    with django_db_blocker.unblock():
-        connection.ensure_connection()
-        with closing(sqlite3.connect(tmp_path / "archive.sqlite3")) as copy:
-            connection.connection.backup(copy)
-        connections.settings["archive"] = {**connections.settings["default"], "NAME": str(tmp_path / "archive.sqlite3")}
-        settings.DATABASE_ROUTERS = [ArchiveRouter()]
-        forget_spiders()
-        yield "archive"
-        connections["archive"].close()
-        del connections["archive"]
-        del connections.settings["archive"]
-        settings.DATABASE_ROUTERS = []
-        call_command("flush", verbosity=0, interactive=False)
-        connection.close()
 
 
 @pytest.fixture
