@@ -55,7 +55,7 @@ def publish_view(user: Any, obj: Instance, at: datetime | None = None) -> uuid.U
 
 def publish_model_view(user: Any, model: type[Instance], at: datetime | None = None) -> uuid.UUID | None:
     """Say that ``user`` has seen every object of ``model``. Returns and raises like `publish_view`."""
-    if not (isinstance(model, type) and issubclass(model, Instance)):
+    if not _is_model(model):
         raise TypeError(f"publish_model_view takes a model class, not {model!r}.")
     return _publish_view(user, Ref(_type_of(model)), router.db_for_write(model), at)
 
@@ -178,7 +178,8 @@ def publish_action(
 ) -> uuid.UUID:
     """Say that ``actor`` (or nobody: None) did ``verb`` to ``targets``, in relation to ``related``.
 
-    ``targets`` and ``related`` are one object or any iterable of objects; ``data`` is whatever else the action should
+    ``targets`` and ``related`` are one object or any iterable of objects; an object may also be a model (all of it), or
+    what is left of a deleted one (`footfall.storage.actions.get_del_item`). ``data`` is whatever else the action should
     remember, as JSON. ``verb`` may be lazily translated and is stored untranslated. ``using`` is the database alias,
     default the objects'; ``grouping_delay`` in seconds (-1 off). With ``request`` the action is filtered like a view
     when a spider sent it. Returns the event's id, which is the stored action's primary key unless the action is
@@ -191,7 +192,7 @@ def publish_action(
         id=messages.new_id(),
         at=_time(timestamp),
         verb=_verb(verb),
-        actor=None if known is None else _ref(known),
+        actor=None if known is None else _acting(known),
         targets=_refs(aimed_at),
         related=_refs(related_to),
         level=level,
@@ -270,8 +271,20 @@ def _key_of(obj: Instance) -> str:
         raise ValueError(f"{str(obj.pk)[:80]!r} is no primary key of a {obj._meta.label}.") from None
 
 
+def _acting(obj: Any) -> Ref:
+    """The Ref of an object as an action names it: also of a model, and of what is left of a deleted object."""
+    left: Ref | None = getattr(obj, "footfall_ref", None)
+    if left is not None:
+        return left
+    return Ref(_type_of(obj)) if _is_model(obj) else _ref(obj)
+
+
+def _is_model(obj: Any) -> bool:
+    return isinstance(obj, type) and issubclass(obj, Instance)
+
+
 def _instances(objects: Any) -> list[Any]:
-    if isinstance(objects, Instance):
+    if isinstance(objects, Instance) or _is_model(objects):
         return [objects]
     if isinstance(objects, (str, bytes)) or not isinstance(objects, Iterable):
         raise TypeError(f"targets and related take a model instance or an iterable of them, not {objects!r}.")
@@ -279,11 +292,13 @@ def _instances(objects: Any) -> list[Any]:
 
 
 def _refs(objects: Iterable[Any]) -> list[Ref]:
-    return list(dict.fromkeys(map(_ref, objects)))
+    return list(dict.fromkeys(map(_acting, objects)))
 
 
-def _alias_of(obj: Instance) -> str:
+def _alias_of(obj: Instance | type[Instance]) -> str:
     # Where a save() of it would write: an object read from a replica is changed on the primary.
+    if isinstance(obj, type):
+        return router.db_for_write(obj)
     return router.db_for_write(obj.__class__, instance=obj)
 
 

@@ -50,9 +50,16 @@ DEFAULTS: dict[str, Any] = {
     "MAX_NEW_LABELS_PER_DAY": 10_000,  # what comes beyond it counts under "(other)"; labels known before go on
     "MARKED_MODELS": None,  # labels of models whose deletion takes seen marks along; None: all of the site's
     # -- Actions
-    "GROUPING_DELAY": 0,  # -1: off, 0: within the scope
+    "GROUPING_DELAY": 0,  # -1: off, 0: within the scope, n: also with what was stored up to n seconds before
     "LEVELS": {"NULL": 0, "DEBUG": 10, "HIDDEN": 20, "INFO": 30, "WARNING": 40, "ERROR": 50},
     "DEFAULT_LEVEL": "INFO",
+    "READABLE_LEVEL": "INFO",  # below it nothing is unread, and a feed shows it only where it is asked for
+    "DEFAULT_HANDLER": "footfall.storage.handlers.ActionHandler",  # for verbs without a handler of their own
+    "ACTIONS_ATTR": "actions",  # what connected models call their actions,
+    "TRACKERS_ATTR": "trackers",  # and their trackers
+    "TRACK_UNREAD": True,  # False: nothing is ever unread
+    "AUTO_READ": True,  # what is rendered for a user is read by them
+    "VISIBLE_OBJECTS": None,  # a callable(user, queryset) -> queryset, or its import string: what the user may see
     # -- What a room calls above itself, by import string
     "APPLY": "footfall.workers.immediate.apply",
     "REPLAY": "footfall.workers.replay.replay",

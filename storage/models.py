@@ -4,13 +4,25 @@ Objects are named by their `Ref` in two text columns (``*_type``, ``*_id``), so 
 depends on a content-type number or on a table's name.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from footfall.producers.messages import Ref
 from footfall.producers.reasons import DEADLY
+from footfall.storage import loading, rendering, unread
+from footfall.storage.actionlists import ActionQuerySet
+from footfall.storage.handlers import ActionHandler, handler_of
+from footfall.storage.trackerrules import TempTracker as TempTracker
+from footfall.storage.trackerrules import TrackerRules
 
 TYPE_LENGTH = 100
 KEY_LENGTH = 255
@@ -118,7 +130,12 @@ class CountedOnce(models.Model):
 
 
 class Action(models.Model):
-    """``actor`` did ``verb``. The id is the published event's; targets and related objects are `ActionObject` rows."""
+    """``actor`` did ``verb``. The id is the published event's; whom it is about stands in `ActionObject` rows.
+
+    ``timestamp`` is when it happened, for what was grouped the earliest. ``renewed`` is when it last gained an object.
+    ``changed`` is when it was stored in this form: it rises with each commit (see `ActionStamp`), so what is committed
+    later is never taken for read by a mark that was set before.
+    """
 
     id = models.UUIDField(primary_key=True)
     actor_type = models.CharField(max_length=TYPE_LENGTH, blank=True, default="")
@@ -127,22 +144,103 @@ class Action(models.Model):
     level = models.PositiveSmallIntegerField(default=30)
     data = models.JSONField(default=dict, blank=True)
     timestamp = models.DateTimeField()
+    # Also in the database: a worker of the version before, still running during a deploy, does not know the columns.
+    renewed = models.DateTimeField(default=timezone.now, db_default=Now())
+    changed = models.DateTimeField(default=timezone.now, db_default=Now())
+
+    objects = ActionQuerySet.as_manager()
 
     class Meta:
         ordering = ["-timestamp", "-id"]
         indexes = [
-            models.Index(fields=["actor_type", "actor_id", "-timestamp"], name="footfall_action_actor"),
-            models.Index(fields=["-timestamp"], name="footfall_action_time"),
+            models.Index(fields=["actor_type", "actor_id", "verb", "-timestamp"], name="footfall_action_group"),
+            models.Index(fields=["-timestamp", "-id"], name="footfall_action_recent"),
         ]
 
     def __str__(self) -> str:
         return f"{self.actor_type}:{self.actor_id} {self.verb}"
 
+    @property
+    def handler(self) -> ActionHandler:
+        """The handler of this action's verb, for this action."""
+        return handler_of(self.verb)(self)
+
+    # -- Whom it is about: loaded for all actions that came out of the same queryset, one query per type
+
+    @property
+    def actor(self) -> Any:
+        """Who did it: an object, its `DeletedItem`, or None."""
+        return loading.objects_of(self).actor
+
+    @property
+    def targets(self) -> list[Any]:
+        """What it was done to: objects, models (as classes) and `DeletedItem`, in the order in which they came."""
+        return loading.objects_of(self).targets
+
+    @property
+    def related(self) -> list[Any]:
+        """What it stands in relation to; as `targets`."""
+        return loading.objects_of(self).related
+
+    # -- As text
+
+    def render(self, user: Any = None, context: Mapping[str, Any] | None = None) -> str:
+        """The action as text for ``user``, who has read it then where AUTO_READ is on. See `bulk_render`."""
+        return rendering.bulk_render([self], user, context)[0]
+
+    @classmethod
+    def bulk_render(
+        cls, actions: Iterable[Action] = (), user: Any = None, context: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """Each of ``actions`` as text; ``context`` is handed to their handlers, with ``unread`` where a user is given.
+
+        With AUTO_READ the user has read them then: that is published, not written, so it costs no query.
+        """
+        return rendering.bulk_render(actions, user, context)
+
+    # -- Read and unread
+
+    def is_unread_for(self, user: Any) -> bool:
+        """Whether ``user`` follows it, can read it (READABLE_LEVEL), and has not read it since it last grew."""
+        return unread.bulk_is_unread(user, [self])[0]
+
+    def mark_read_for(self, user: Any, force: bool = False) -> bool:
+        """``user`` has read it, if AUTO_READ is on or ``force`` is given. Returns whether it was unread. Writes now."""
+        return unread.bulk_mark_read(user, [self], force=force)[0]
+
+    def mark_unread_for(self, user: Any) -> None:
+        """It is unread for ``user`` until it is marked as read, whether or not they follow it. Writes now."""
+        unread.mark_unread(user, [self])
+
+    @classmethod
+    def bulk_is_unread_for(cls, user: Any, actions: Iterable[Action]) -> list[bool]:
+        """`is_unread_for` of each of ``actions``, in two queries."""
+        return unread.bulk_is_unread(user, actions)
+
+    @classmethod
+    def bulk_mark_read_for(cls, user: Any, actions: Iterable[Action], force: bool = False) -> list[bool]:
+        """`mark_read_for` of each of ``actions``."""
+        return unread.bulk_mark_read(user, actions, force=force)
+
+    @classmethod
+    def mark_all_read(cls, user: Any, up_to: datetime | None = None) -> None:
+        """``user`` has read what is stored by now (or had ``changed`` by ``up_to``). What comes later is unread."""
+        unread.mark_all_read(user, up_to)
+
+    @classmethod
+    def unread_count(cls, user: Any) -> int:
+        """How many actions are unread for ``user``. One query; none for an anonymous user."""
+        return unread.unread_count(user)
+
 
 class ActionObject(models.Model):
-    """An object that an action was about: a target, or one that it stands in relation to."""
+    """An object that an action was about: its actor, a target, or one that it stands in relation to.
+
+    What feeds are chosen and sorted by stands here a second time, so that one index finds them: it follows the action.
+    """
 
     class Role(models.TextChoices):
+        ACTOR = "a", _("actor")
         TARGET = "t", _("target")
         RELATED = "r", _("related")
 
@@ -150,6 +248,11 @@ class ActionObject(models.Model):
     role = models.CharField(max_length=1, choices=Role.choices)
     object_type = models.CharField(max_length=TYPE_LENGTH)
     object_id = models.CharField(max_length=KEY_LENGTH, blank=True, default="")
+    verb = models.CharField(max_length=255, default="", db_default="")
+    level = models.PositiveSmallIntegerField(default=30, db_default=30)
+    timestamp = models.DateTimeField(default=timezone.now, db_default=Now())
+    renewed = models.DateTimeField(default=timezone.now, db_default=Now())
+    changed = models.DateTimeField(default=timezone.now, db_default=Now())
 
     class Meta:
         constraints = [
@@ -157,10 +260,82 @@ class ActionObject(models.Model):
                 fields=["action", "role", "object_type", "object_id"], name="footfall_actionobject_key"
             )
         ]
-        indexes = [models.Index(fields=["object_type", "object_id", "role"], name="footfall_actionobject_object")]
+        indexes = [
+            # What one object, or any of a model, did or had done to it: in the order of a feed, and what is new.
+            models.Index(
+                fields=["object_type", "object_id", "role", "-timestamp", "-action"], name="footfall_actionobject_feed"
+            ),
+            models.Index(fields=["object_type", "object_id", "role", "-changed"], name="footfall_actionobject_new"),
+            models.Index(fields=["object_type", "role", "-timestamp", "-action"], name="footfall_actionobject_tfeed"),
+            models.Index(fields=["object_type", "role", "-changed"], name="footfall_actionobject_tnew"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.object_type}:{self.object_id}"
+
+
+class ActionStamp(models.Model):
+    """The one row that whoever stores actions holds until the commit: ``at`` is the last ``changed`` that was given.
+
+    So actions become visible in the order of their stamps, and grouping sees all that was committed before.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class Tracker(TrackerRules, models.Model):
+    """``user`` follows an object, or (``tracked_id`` blank) all of a model.
+
+    ``verbs`` are those followed, all where the list is empty, but for those ``excluded``. With ``actor_only`` only what
+    the object itself does. What happened before ``last_updated`` is never unread by this tracker.
+    """
+
+    # As in ViewMark: what a deleted user leaves is deleted by `footfall.storage.forgetting`.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    tracked_type = models.CharField(max_length=TYPE_LENGTH)
+    tracked_id = models.CharField(max_length=KEY_LENGTH, blank=True, default="")
+    verbs = models.JSONField(default=list, blank=True)
+    excluded = models.JSONField(default=list, blank=True)
+    actor_only = models.BooleanField(default=True)
+    last_updated = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "tracked_type", "tracked_id"], name="footfall_tracker_key")
+        ]
+        indexes = [models.Index(fields=["tracked_type", "tracked_id"], name="footfall_tracker_tracked")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} follows {self.tracked_type}:{self.tracked_id}"
+
+
+class DeletedItem(models.Model):
+    """What is left of a deleted object: how it described itself, and what its site wanted to keep of it."""
+
+    object_type = models.CharField(max_length=TYPE_LENGTH)
+    object_id = models.CharField(max_length=KEY_LENGTH)
+    description = models.TextField(blank=True, default="")
+    serialization = models.JSONField(default=dict, blank=True)
+    deleted_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-deleted_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["object_type", "object_id"], name="footfall_deleteditem_key")]
+        indexes = [models.Index(fields=["-deleted_at", "-id"], name="footfall_deleteditem_recent")]
+
+    def __str__(self) -> str:
+        return self.description
+
+    @property
+    def footfall_ref(self) -> Ref:
+        """Whom it stands for: an action that is logged about it is one about the object."""
+        return Ref(self.object_type, self.object_id)
 
 
 class AppliedMessage(models.Model):

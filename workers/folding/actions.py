@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import Error as DatabaseError
 from django.db import connections, router
+from django.utils import timezone
 
 from footfall.producers.messages import Action as ActionEvent
 from footfall.producers.messages import Ref
 from footfall.producers.reasons import Reason
 from footfall.producers.rules import Malformed
 from footfall.producers.settings import conf
-from footfall.storage.actions import Draft, handler_of, level_of
 from footfall.storage.clock import stored
-from footfall.storage.models import Action, ActionObject, AppliedMessage
+from footfall.storage.drafts import Draft
+from footfall.storage.handlers import handler_of, level_of
+from footfall.storage.models import Action, ActionObject, ActionStamp, AppliedMessage
 from footfall.workers.folding.references import canonical
 
 #: An action is joined with one of so many before it; a scope may hold any number, and each pair costs.
@@ -117,42 +121,58 @@ def _combines(one: Draft, other: Draft) -> bool:
 def write(drafts: Sequence[Draft], using: str) -> None:
     """Insert the drafts and their objects, by COPY on PostgreSQL. Raises what the database raises."""
     ordered = sorted(drafts, key=lambda draft: draft.id)
+    if not ordered:
+        return
+    changed = _stamp(using)
+    rows = [_row(draft, changed) for draft in ordered]
     objects = [
-        (draft.id, role, ref.type, ref.id or "")
+        (draft.id, role, ref.type, ref.id or "", draft.verb, draft.level, draft.timestamp, draft.timestamp, changed)
         for draft in ordered
-        for role, refs in (("t", draft.targets), ("r", draft.related))
+        for role, refs in (("a", [draft.actor]), ("t", draft.targets), ("r", draft.related))
         for ref in refs
+        if ref is not None
     ]
     if connections[using].vendor == "postgresql":
-        _copy(Action, _ACTION_COLUMNS, [_action_row(draft) for draft in ordered], using)
+        as_json = _ACTION_COLUMNS.index("data")
+        _copy(Action, _ACTION_COLUMNS, [(*r[:as_json], json.dumps(r[as_json]), *r[as_json + 1 :]) for r in rows], using)
         _copy(ActionObject, _OBJECT_COLUMNS, objects, using)
     else:
-        Action.objects.using(using).bulk_create([_action(draft) for draft in ordered], batch_size=100)
-        rows = [ActionObject(action_id=a, role=r, object_type=t, object_id=i) for a, r, t, i in objects]
-        ActionObject.objects.using(using).bulk_create(rows, batch_size=200)
+        actions = [Action(**dict(zip(_ACTION_COLUMNS, row, strict=True))) for row in rows]
+        Action.objects.using(using).bulk_create(actions, batch_size=100)
+        about = [ActionObject(**dict(zip(_OBJECT_COLUMNS, row, strict=True))) for row in objects]
+        ActionObject.objects.using(using).bulk_create(about, batch_size=100)
 
 
-_ACTION_COLUMNS = ("id", "actor_type", "actor_id", "verb", "level", "data", "timestamp")
-_OBJECT_COLUMNS = ("action_id", "role", "object_type", "object_id")
+_ACTION_COLUMNS = ("id", "actor_type", "actor_id", "verb", "level", "data", "timestamp", "renewed", "changed")
+_OBJECT_COLUMNS = (
+    "action_id",
+    "role",
+    "object_type",
+    "object_id",
+    "verb",
+    "level",
+    "timestamp",
+    "renewed",
+    "changed",
+)
 
 
-def _action_row(draft: Draft) -> tuple[object, ...]:
+def _stamp(using: str) -> datetime:
+    """Hold the row of `ActionStamp` until the commit; returns a time later than any that was given before."""
+    stamps = ActionStamp.objects.using(using)
+    now = timezone.now()
+    stamps.get_or_create(id=1, defaults={"at": now})
+    row = stamps.select_for_update().get(id=1)
+    row.at = max(now, row.at + timedelta(microseconds=1))
+    row.save(using=using, update_fields=["at"])
+    return row.at
+
+
+def _row(draft: Draft, changed: datetime) -> tuple[Any, ...]:
     actor = draft.actor
     who = ("", "") if actor is None else (actor.type, actor.id or "")
-    return (draft.id, *who, draft.verb, draft.level, json.dumps(draft.data), draft.timestamp)
-
-
-def _action(draft: Draft) -> Action:
-    actor_type, actor_id = ("", "") if draft.actor is None else (draft.actor.type, draft.actor.id or "")
-    return Action(
-        id=draft.id,
-        actor_type=actor_type,
-        actor_id=actor_id,
-        verb=draft.verb,
-        level=draft.level,
-        data=draft.data,
-        timestamp=draft.timestamp,
-    )
+    times = (draft.timestamp, draft.timestamp, changed)
+    return (draft.id, *who, draft.verb, draft.level, draft.data, *times)
 
 
 def _copy(
