@@ -256,7 +256,10 @@ def _ref(obj: Any) -> Ref:
     if not isinstance(obj, Instance):
         raise TypeError(f"{obj!r} is not a model instance.")
     if obj.pk is None or obj._state.adding:
-        raise ValueError(f"{obj._meta.label} instance is not saved: it has no identity yet.")
+        raise ValueError(
+            f"{obj._meta.label} instance is not saved: it has no identity yet. (One that was deleted is named by "
+            "what get_del_item() of footfall.storage.actions returns for it.)"
+        )
     return Ref(_type_of(obj.__class__), _key_of(obj))
 
 
@@ -273,10 +276,14 @@ def _key_of(obj: Instance) -> str:
 
 def _acting(obj: Any) -> Ref:
     """The Ref of an object as an action names it: also of a model, and of what is left of a deleted object."""
-    left: Ref | None = getattr(obj, "footfall_ref", None)
-    if left is not None:
+    left = getattr(obj, "footfall_ref", None)
+    if isinstance(left, Ref):
         return left
-    return Ref(_type_of(obj)) if _is_model(obj) else _ref(obj)
+    if not _is_model(obj):
+        return _ref(obj)
+    if obj._meta.abstract:
+        raise TypeError(f"{obj.__name__} is abstract: it has no objects.")
+    return Ref(_type_of(obj))
 
 
 def _is_model(obj: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 import time_machine
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import AbstractUser, AnonymousUser, User
 from django.db import connections, models
 from django.test import RequestFactory
 from django.test.utils import isolate_apps
@@ -40,6 +40,7 @@ from footfall.producers import (
 from footfall.producers.messages import Action, Event, Increment, LabelKey, Ref, View, decode_unit
 from footfall.producers.tail import journals, read_slice
 from footfall.producers.testing import captured_messages
+from footfall.storage.models import DeletedItem
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 
@@ -199,6 +200,18 @@ def test_an_action_says_all_that_it_is_given(article: Article, user: User, publi
             using="default",
         )
     ]
+
+
+def test_an_action_can_be_about_a_model_and_about_what_is_left_of_an_object(user: User, published: Read) -> None:
+    """A model is all of its objects; a proxy is what its base is; a deleted object is named as it was."""
+    left = DeletedItem(object_type="newsroom.article", object_id="7")
+
+    publish_action(user, "started tracking", Article, [Column, left])
+
+    [event] = published()
+    assert isinstance(event, Action)
+    assert event.targets == [Ref("newsroom.article")]
+    assert event.related == [Ref("newsroom.article"), ARTICLE]
 
 
 def test_log_is_publish_action() -> None:
@@ -397,10 +410,16 @@ def test_lazy_text_beside_a_backslash_is_fine(user: User, published: Read) -> No
             id="number among targets",
         ),
         pytest.param(
-            lambda: publish_action(stored(User), "read", (), Article),
+            lambda: publish_action(stored(User), "read", (), wrong(dict)),
             TypeError,
             "iterable of them",
-            id="class as related object",
+            id="class that is no model as related object",
+        ),
+        pytest.param(
+            lambda: publish_action(stored(User), "read", AbstractUser),
+            TypeError,
+            "abstract",
+            id="abstract model among targets",
         ),
         pytest.param(
             lambda: publish_action(wrong("bob"), "read"), TypeError, "not a model instance", id="text as actor"
