@@ -15,6 +15,7 @@ from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
 from footfall.producers.consent import consent_rule
+from footfall.producers.messages import MAX_LEVEL
 from footfall.producers.settings import DEFAULTS, conf
 
 MIDDLEWARE = "footfall.producers.middleware.ScopeMiddleware"
@@ -51,6 +52,9 @@ MINIMA: dict[str, int] = {
 #: Settings that are a list of texts, or None.
 LISTS = ("TRACK_ALLOWED_LABELS", "MARKED_MODELS")
 
+#: Names of attributes.
+ATTRIBUTES = ("ACTIONS_ATTR", "TRACKERS_ATTR")
+
 #: File systems on which appends and locks of several processes can't be relied on.
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "ceph", "9p", "lustre")
 
@@ -66,6 +70,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     return [*unknown, *wrong, *bad] or [
         *_check_minima(),
         *_check_levels(),
+        *_check_attributes(),
         *_check_lists(),
         *_check_consent(),
         *_check_cache(),
@@ -89,11 +94,21 @@ def _check_levels() -> list[CheckMessage]:
     levels = conf.LEVELS
     if not isinstance(levels, dict) or not all(type(value) is int for value in levels.values()):
         return [Error('FOOTFALL["LEVELS"] is not a dict of numbers by name.', id="footfall.producers.E009")]
-    if conf.DEFAULT_LEVEL in levels:
-        return []
     names = ", ".join(map(repr, levels))
-    text = f'FOOTFALL["DEFAULT_LEVEL"] is {conf.DEFAULT_LEVEL!r}, which is not in LEVELS.'
-    return [Error(text, hint=f"It is one of {names}.", id="footfall.producers.E010")]
+    unknown = [name for name in ("DEFAULT_LEVEL", "READABLE_LEVEL") if not _is_level(getattr(conf, name))]
+    text = "FOOTFALL[{!r}] is {!r}, which is not in LEVELS."
+    hint = f"It is one of {names}, or a number from 0 to {MAX_LEVEL}."
+    return [Error(text.format(name, getattr(conf, name)), hint=hint, id="footfall.producers.E010") for name in unknown]
+
+
+def _is_level(value: Any) -> bool:
+    return value in conf.LEVELS if isinstance(value, str) else type(value) is int and 0 <= value <= MAX_LEVEL
+
+
+def _check_attributes() -> list[CheckMessage]:
+    wrong = [name for name in ATTRIBUTES if not str(getattr(conf, name)).isidentifier()]
+    text = "FOOTFALL[{!r}] is {!r}, which is no name of an attribute."
+    return [Error(text.format(name, getattr(conf, name)), id="footfall.producers.E014") for name in wrong]
 
 
 def _check_lists() -> list[CheckMessage]:

@@ -22,6 +22,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 MAX_USER_AGENT = 512
 MAX_REFS = 1000
+MAX_LEVEL = 32_767
 INT64_MAX = 2**63 - 1
 
 Label = Annotated[str, Meta(min_length=1, max_length=250)]
@@ -105,7 +106,7 @@ class Action(_Event, frozen=True, omit_defaults=True, tag="action", kw_only=True
     actor: Ref | None = None
     targets: Annotated[list[Ref], Meta(max_length=MAX_REFS)] = []
     related: Annotated[list[Ref], Meta(max_length=MAX_REFS)] = []
-    level: Annotated[int, Meta(ge=0, le=32767)] | None = None
+    level: Annotated[int, Meta(ge=0, le=MAX_LEVEL)] | None = None
     data: dict[str, Any] = {}
     grouping_delay: Annotated[int, Meta(ge=-1, le=INT64_MAX)] | None = None
     using: Name | None = None

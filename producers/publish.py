@@ -26,6 +26,7 @@ from footfall.producers.amounts import whole
 from footfall.producers.consent import may_count
 from footfall.producers.messages import (
     KIND_OF,
+    MAX_LEVEL,
     MAX_REFS,
     Action,
     Increment,
@@ -240,8 +241,8 @@ def _refuse_too_long(event: messages.Event) -> None:
     if isinstance(event, Action):
         if len(event.targets) > MAX_REFS or len(event.related) > MAX_REFS:
             raise ValueError(f"An action has at most {MAX_REFS} targets and {MAX_REFS} related objects.")
-        if event.level is not None and not (type(event.level) is int and 0 <= event.level <= 32767):
-            raise ValueError(f"level is a whole number from 0 to 32767, not {event.level!r}.")
+        if event.level is not None and not (type(event.level) is int and 0 <= event.level <= MAX_LEVEL):
+            raise ValueError(f"level is a whole number from 0 to {MAX_LEVEL}, not {event.level!r}.")
         delay = event.grouping_delay
         if delay is not None and not (type(delay) is int and -1 <= delay <= messages.INT64_MAX):
             raise ValueError(f"grouping_delay is -1 or a number of seconds, not {event.grouping_delay!r}.")

@@ -122,11 +122,25 @@ def test_a_number_that_would_stop_the_work_is_an_error(settings: LazySettings, k
         ({"LEVELS": []}, "producers.E009"),
         ({"LEVELS": {"INFO": "high"}}, "producers.E009"),
         ({"DEFAULT_LEVEL": "INFOO"}, "producers.E010"),
+        ({"READABLE_LEVEL": "INFOO"}, "producers.E010"),
+        ({"READABLE_LEVEL": -1}, "producers.E010"),
+        ({"DEFAULT_LEVEL": 40_000}, "producers.E010"),
     ],
 )
 def test_levels_are_numbers_by_name(settings: LazySettings, changed: dict[str, Any], expected: str) -> None:
     settings.FOOTFALL = {**settings.FOOTFALL, **changed}
     assert ids(producers.check_settings()) == [expected]
+
+
+def test_a_level_may_be_a_number(settings: LazySettings) -> None:
+    settings.FOOTFALL = {**settings.FOOTFALL, "DEFAULT_LEVEL": 35, "READABLE_LEVEL": 0}
+    assert ids(producers.check_settings()) == []
+
+
+@pytest.mark.parametrize("name", ["my actions", "", 7])
+def test_what_connected_models_call_their_actions_is_an_attribute(settings: LazySettings, name: object) -> None:
+    settings.FOOTFALL = {**settings.FOOTFALL, "ACTIONS_ATTR": name}
+    assert ids(producers.check_settings()) == ["producers.E014"]
 
 
 def test_a_spool_directory_that_is_no_path_is_an_error(settings: LazySettings) -> None:
