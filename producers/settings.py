@@ -48,7 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "FILTER_SPIDERS": True,
     "MISSING_USER_AGENT": "filter",  # a request without the header: "filter" or "keep"
     "MAX_NEW_LABELS_PER_DAY": 10_000,  # what comes beyond it counts under "(other)"; labels known before go on
-    "MARKED_MODELS": None,  # labels of models whose deletion takes seen marks along; None: all of the site's
+    "MARKED_MODELS": None,  # labels of models whose deletion takes seen marks along; None: all; connected ones always
     # -- Actions
     "GROUPING_DELAY": 0,  # -1: off, 0: within the scope, n: also with what was stored up to n seconds before
     "LEVELS": {"NULL": 0, "DEBUG": 10, "HIDDEN": 20, "INFO": 30, "WARNING": 40, "ERROR": 50},

@@ -1,61 +1,56 @@
-"""Deleted objects take the marks on them along, and deleted users theirs, in the same transaction.
+"""Listens to deletions, and says what follows one, in the same transaction.
 
-Django tells of each object that it is about to delete before the first row goes. The keys are gathered then, and their
-marks are deleted together when the first row is gone: a few statements for a deletion of thousands. They are gathered
-among the transaction's commit hooks, which Django itself drops with whatever is rolled back: what was not deleted
-after all is never taken for deleted later.
+- Marks on the object go, and those of a deleted user, with the user's trackers.
+- An object of a connected model leaves a `DeletedItem`, or takes its actions and trackers along: as it was connected.
 
-Where the marks are kept in another database than the objects they are deleted after the commit (a cascade of Django's
-would look for them where the user is). What goes past
-Django's signals (``_raw_delete``, the database's own cascades, SQL) leaves its marks behind.
+How objects are gathered for that, thousands at a time, is the business of `footfall.storage.deletion`. What is kept in
+another database than the object follows after the commit (a cascade of Django's would look for it where the user is).
+What goes past Django's signals (``_raw_delete``, the database's own cascades, SQL, the models of a migration) leaves
+all behind.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, models, router, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Q
+from django.db import models
 from django.db.models.signals import post_delete, pre_delete
 
+from footfall.producers.messages import Ref
+from footfall.storage.connecting import connected_models, connection_of
 from footfall.storage.datasets import TrackableData
-from footfall.storage.marks import KEYS, in_chunks, label_of
-from footfall.storage.models import ViewMark
+from footfall.storage.deletion import Doomed, gather, take_gathered, where_kept
+from footfall.storage.marks import label_of
+from footfall.storage.models import KEY_LENGTH, Action, DeletedItem, Tracker, ViewMark
 from footfall.storage.naming import key_of, model_of
+from footfall.storage.purging import purge_actions, purge_trackers
+from footfall.storage.tombstones import left_of, write_del_items
+from footfall.storage.unmarking import delete_marks
 
 #: Apps whose objects nobody looks at.
 INTERNAL = {"django.contrib.admin", "django.contrib.contenttypes", "django.contrib.sessions", "django_dramatiq"}
 PERMISSION = "auth.permission"
 
-#: How many times KEYS objects are deleted at once where rows are locked. A statement has fewer than 65,536 parameters.
-LOCKED = 50
-
-#: Set on a connection while keys may be gathered on it, so that its hooks are searched once a deletion.
-GATHERED = "_footfall_doomed"
-
 
 def connect(labels: Sequence[str] | None) -> None:
-    """Listen to the deletion of users and the models named by ``labels`` (None: all of the site's), and of proxies.
+    """Listen to the deletion of users, of connected models, and of those named by ``labels`` (None: all of the site's).
 
-    A model that is listened to is no longer deleted by one blind statement: Django fetches its objects first. Raises
-    ImproperlyConfigured for a label that is not an installed model's.
+    Of their proxies, too. A model that is listened to is no longer deleted by one blind statement: Django fetches its
+    objects first. Raises ImproperlyConfigured for a label that is not an installed model's.
     """
-    for model in marked_models(labels):
+    for model in [*marked_models(labels), *connected_models()]:
         listen_to(model)
 
 
 def listen_to(model: type[models.Model]) -> None:
-    """Take the marks on objects of ``model``, as just this class, along with them."""
-    pre_delete.connect(_gather, sender=model, dispatch_uid="footfall_marks_gather")
-    post_delete.connect(_forget, sender=model, dispatch_uid="footfall_marks_forget")
+    """See to what follows when objects of ``model``, as just this class, are deleted; may be said again."""
+    pre_delete.connect(_gather, sender=model, dispatch_uid="footfall_gather")
+    post_delete.connect(_follow, sender=model, dispatch_uid="footfall_follow")
 
 
 def marked_models(labels: Sequence[str] | None) -> list[type[models.Model]]:
@@ -69,66 +64,34 @@ def marked_models(labels: Sequence[str] | None) -> list[type[models.Model]]:
     return [model for model in apps.get_models() if label_of(model) in chosen]
 
 
-def delete_marks(objects: Iterable[tuple[str, str]], using: str) -> None:
-    """Delete everybody's marks on ``objects`` (label, id), and those of users among them.
-
-    One statement for 500 objects of a model, two for 500 users; on PostgreSQL one for the lot, up to 25,000.
-    """
-    marks = ViewMark.objects.using(using)
-    for some in in_chunks(_conditions(objects), LOCKED if connections[using].features.has_select_for_update else 1):
-        # Locked in the order in which workers write them: two that meet must not wait in a circle.
-        doomed = marks.filter(Q(*some, _connector=Q.OR)).order_by("user_id", "object_type", "object_id")
-        marks.filter(pk__in=doomed.select_for_update().values("pk")).delete()
-
-
-def _conditions(objects: Iterable[tuple[str, str]]) -> Iterator[Q]:
-    by_label: dict[str, set[str]] = defaultdict(set)
-    for label, key in objects:
-        by_label[label].add(key)
-    users = label_of(get_user_model())
-    for label, keys in by_label.items():
-        for some in in_chunks(keys, KEYS):
-            yield Q(object_type=label, object_id__in=some)
-            if label == users:
-                yield Q(user_id__in=some)
-
-
-@dataclass(frozen=True, eq=False)
-class _Doomed:
-    """An object that is about to be deleted. As a commit hook it does nothing: it is only kept there."""
-
-    label: str
-    key: str
-
-    def __call__(self) -> None:
-        pass
-
-
 def _gather(sender: type[models.Model], instance: models.Model, using: str, **kwargs: Any) -> None:
     key = key_of(instance)
-    if key:  # a blank one would stand for the whole model
-        setattr(connections[using], GATHERED, True)
-        transaction.on_commit(_Doomed(label_of(sender), key), using=using)
-
-
-def _forget(sender: type[models.Model], using: str, **kwargs: Any) -> None:
-    connection = connections[using]
-    if not getattr(connection, GATHERED, False):
+    if not 0 < len(key) <= KEY_LENGTH:  # a blank one would stand for the whole model
         return
-    setattr(connection, GATHERED, False)
-    doomed = list(_taken_from(connection))
-    home = router.db_for_write(ViewMark)
-    if home == using:
-        delete_marks(doomed, using)
+    ref, connection = Ref(label_of(sender), key), connection_of(sender)
+    if connection is None:
+        gather(Doomed(ref), using)
+    elif connection.use_del_items:
+        gather(Doomed(ref, left=left_of(instance, ref, using)), using)
     else:
-        # Robust: it is committed, and nobody's page is to fail for marks that stay.
-        transaction.on_commit(partial(delete_marks, doomed, home), using=using, robust=True)
+        gather(Doomed(ref, purged=True), using)
 
 
-def _taken_from(connection: BaseDatabaseWrapper) -> Iterator[tuple[str, str]]:
-    hooks = connection.run_on_commit
-    yield from ((hook.label, hook.key) for _, hook, *_ in hooks if isinstance(hook, _Doomed))
-    connection.run_on_commit = [hook for hook in hooks if not isinstance(hook[1], _Doomed)]
+def _follow(sender: type[models.Model], using: str, **kwargs: Any) -> None:
+    gone = take_gathered(using)
+    if not gone:
+        return
+    refs = [one.ref for one in gone]
+    where_kept(ViewMark, using, partial(delete_marks, refs))
+    users = label_of(get_user_model())
+    owners, purged = [ref for ref in refs if ref.type == users], [one.ref for one in gone if one.purged]
+    if owners or purged:
+        where_kept(Tracker, using, partial(purge_trackers, owners, purged))
+    left = [one.left for one in gone if one.left is not None]
+    if left:
+        where_kept(DeletedItem, using, partial(write_del_items, left))
+    if purged:
+        where_kept(Action, using, partial(purge_actions, purged))
 
 
 def _is_the_site_s(model: type[models.Model]) -> bool:

@@ -45,7 +45,7 @@ def raise_marks(marks: Mapping[MarkKey, datetime], using: str, *, seen: bool = T
         for some in in_chunks(users, KEYS)
     )
     for conditions in in_chunks(narrower, CONDITIONS):
-        _delete_idle(Q(*conditions, _connector=Q.OR), using)
+        delete_idle(Q(*conditions, _connector=Q.OR), using)
 
 
 def label_of(model: type[models.Model]) -> str:
@@ -60,12 +60,13 @@ def in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield some
 
 
-def _narrower_than(object_type: str) -> Q:
-    return Q(object_type=object_type, object_id__gt="") if object_type else Q(object_type__gt="")
-
-
-def _delete_idle(chosen: Q, using: str) -> None:
+def delete_idle(chosen: Q, using: str) -> None:
+    """Delete the marks ``chosen``, but for those that somebody else is writing. One statement, in a transaction."""
     marks = ViewMark.objects.using(using)
-    # One that somebody else is raising may stay: it does no harm, and waiting for it might be in a circle.
+    # Such a one does no harm, and waiting for it might be in a circle.
     idle = marks.filter(chosen).select_for_update(skip_locked=True).values("pk")
     marks.filter(pk__in=idle).delete()
+
+
+def _narrower_than(object_type: str) -> Q:
+    return Q(object_type=object_type, object_id__gt="") if object_type else Q(object_type__gt="")

@@ -1,12 +1,207 @@
-"""What is left of deleted objects."""
+"""What is left of deleted objects of connected models: how each described itself, and what its site wanted to keep.
+
+A model says so by two methods, both called just before the deletion, when the object is still whole:
+``deleted_item_description() -> str``, without which ``str(obj)`` is kept, and a warning given; and
+``deleted_item_serialization()``, which returns what JSON can hold (None: nothing), without which it is
+``{"pk": "<key as text>"}``. One that raises, or returns what can't be stored, is logged and does not stop the
+deletion: the object is then described by its model and key.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from footfall.storage.models import DeletedItem
+from django.db import Error as DatabaseError
+from django.db import connections, models, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+from django.utils.functional import Promise
+
+from footfall.producers.messages import Ref
+from footfall.producers.rules import check_data
+from footfall.storage.marks import in_chunks, label_of
+from footfall.storage.models import DeletedItem
+from footfall.storage.naming import key_of
+from footfall.storage.upsert import upsert
+
+logger = logging.getLogger("footfall.tombstones")
+
+T = TypeVar("T")
+
+#: How many are written by one statement: a description may be long.
+WRITTEN = 500
+
+#: What a deleted instance remembers of itself: Django takes its key away.
+REMEMBERED = "_footfall_left"
+
+
+class DelItemDescriptionWarning(UserWarning):
+    """A connected model does not say how its deleted objects are described: what ``str()`` says of them is kept.
+
+    Given once for each model. Where warnings are errors it is logged instead: no deletion fails for it.
+    """
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is to be kept of an object that is deleted from the database ``alias``."""
+
+    ref: Ref
+    description: str
+    serialization: Any
+    at: datetime
+    alias: str
+
+    def as_item(self) -> DeletedItem:
+        """The row, not stored."""
+        return DeletedItem(
+            object_type=self.ref.type,
+            object_id=self.ref.id or "",
+            description=self.description,
+            serialization=self.serialization,
+            deleted_at=self.at,
+        )
+
+
+# -- Before the deletion
+
+
+def left_of(instance: models.Model, ref: Ref, using: str) -> Left:
+    """What is to be kept of ``instance``, named ``ref``, that is about to be deleted on ``using``; it remembers that.
+
+    Calls the site's methods, which may query. One query where the instance was made by hand with just its key. Raises
+    what the database raises.
+    """
+    whole = instance
+    if instance._state.adding:
+        whole = type(instance)._base_manager.using(using).filter(pk=instance.pk).first() or instance
+    left = Left(ref, _description(whole, ref), _serialization(whole, ref), timezone.now(), using)
+    setattr(instance, REMEMBERED, left)
+    return left
+
+
+def _description(instance: models.Model, ref: Ref) -> str:
+    by_key = f"{instance._meta.verbose_name} {ref.id}"
+    if hasattr(instance, "deleted_item_description"):
+        return _asked(instance, "deleted_item_description", _text, by_key)
+    _warn_of(type(instance))
+    return _asked(instance, "__str__", _text, by_key) or by_key
+
+
+def _serialization(instance: models.Model, ref: Ref) -> Any:
+    by_key = {"pk": ref.id}
+    if hasattr(instance, "deleted_item_serialization"):
+        return _asked(instance, "deleted_item_serialization", _json, by_key)
+    return by_key
+
+
+def _asked(instance: models.Model, name: str, checked: Callable[[Any], T], otherwise: T) -> T:
+    """What the method ``name`` returns, ``checked``; where one of the two raises that is logged, and ``otherwise``."""
+    try:
+        return checked(getattr(instance, name)())
+    except DatabaseError:
+        raise  # on PostgreSQL the transaction is lost with it, and so is the deletion
+    except Exception:
+        logger.exception("%s.%s() of a deleted object: its key is kept instead.", instance._meta.label, name)
+        return otherwise
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, (str, Promise)):
+        raise TypeError(f"A description is a text, not {type(value).__name__}.")
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode()  # no column can hold the others
+
+
+def _json(value: Any) -> Any:
+    if value is None:
+        return {}
+    plain = json.loads(json.dumps(value, allow_nan=False))  # as it will be read, whatever becomes of ``value``
+    check_data(plain)
+    return plain
+
+
+def _warn_of(model: type[models.Model]) -> None:
+    if model in _warned:
+        return
+    _warned.add(model)
+    text = f"{model._meta.label} has no deleted_item_description(): of what is deleted, str() is kept."
+    try:
+        warnings.warn(text, DelItemDescriptionWarning, stacklevel=2)
+    except DelItemDescriptionWarning:
+        logger.warning(text)
+
+
+_warned: set[type[models.Model]] = set()
+
+
+# -- With the deletion
+
+
+def write_del_items(left: Sequence[Left], using: str) -> None:
+    """Store them, over what an earlier object of the same key has left. One statement for 500 objects.
+
+    Runs in the caller's transaction.
+    """
+    changes = {"description": _given, "serialization": _given, "deleted_at": _given}
+    rows = {one.ref: (one.ref.type, one.ref.id, one.description, one.serialization, one.at) for one in left}
+    for some in in_chunks(sorted(rows.values(), key=lambda row: row[:2]), WRITTEN):
+        upsert(DeletedItem, ("object_type", "object_id"), changes, some, using)
+
+
+def _given(connection: BaseDatabaseWrapper, stored: str, given: str, field: models.Field[Any, Any]) -> str:
+    return given
+
+
+# -- After it
 
 
 def get_del_item(instance: Any) -> DeletedItem:
-    raise NotImplementedError
+    """What is left of ``instance``, an object of a connected model that was deleted: to log an action about it, say.
+
+    Known as soon as the object is deleted, also before the commit: where `DeletedItem` is kept in another database
+    than the object, the instance that was deleted gives until then what it remembers, not stored yet. What another
+    instance or a queryset has deleted is found by its key. One query, two where the instance still has its key.
+
+    Raises LookupError for an object that still exists, or has left nothing since its model was not connected, or was
+    with ``use_del_items=False``; TypeError for what is no model instance.
+    """
+    if not isinstance(instance, models.Model):
+        raise TypeError(f"{instance!r} is not a model instance.")
+    remembered: Left | None = getattr(instance, REMEMBERED, None) if instance.pk is None else None
+    item = _stored(instance, remembered)
+    if item is None and remembered is not None and _is_pending(remembered):
+        item = remembered.as_item()
+    if item is None:
+        raise LookupError(
+            f"This {instance._meta.label} has left no DeletedItem: it still exists or was never saved, or its model "
+            "was not connected, or only with use_del_items=False, when it was deleted."
+        )
+    return item
+
+
+def _stored(instance: models.Model, remembered: Left | None) -> DeletedItem | None:
+    if remembered is not None:
+        ref = remembered.ref
+    elif instance.pk is not None:
+        ref = Ref(label_of(type(instance)), key_of(instance))
+    else:
+        return None
+    rows = DeletedItem.objects.using(router.db_for_write(DeletedItem))
+    item = rows.filter(object_type=ref.type, object_id=ref.id).first()
+    return item if remembered is not None or item is None or not _exists(instance) else None
+
+
+def _exists(instance: models.Model) -> bool:
+    home = router.db_for_write(type(instance), instance=instance)
+    return type(instance)._base_manager.using(home).filter(pk=instance.pk).exists()
+
+
+def _is_pending(left: Left) -> bool:
+    """Whether it is stored elsewhere as soon as the deletion is committed."""
+    return router.db_for_write(DeletedItem) != left.alias and connections[left.alias].in_atomic_block

@@ -23,10 +23,12 @@ from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.urls import reverse
 from newsroom.models import Article, ArticleTotals, Column, Page, Topic
 
+from footfall.producers.messages import Ref
 from footfall.storage import forgetting
-from footfall.storage.forgetting import delete_marks, listen_to, marked_models
+from footfall.storage.forgetting import listen_to, marked_models
 from footfall.storage.marks import raise_marks
 from footfall.storage.models import Action, ViewMark
+from footfall.storage.unmarking import delete_marks
 from footfall.storage.viewtracker import ViewTracker
 
 pytestmark = pytest.mark.django_db
@@ -123,7 +125,10 @@ def test_where_rows_are_locked_marks_on_several_models_go_at_once(readers: list[
     """In the order in which workers write them: or a deletion and a worker would wait for each other."""
     topics = [Topic.objects.create(slug=str(n)) for n in range(2)]
     ViewTracker(readers[0]).mark_viewed(topics)
-    doomed = [("newsroom.article", str(one.pk)) for one in articles] + [("newsroom.topic", one.slug) for one in topics]
+    doomed = [
+        *(Ref("newsroom.article", str(one.pk)) for one in articles),
+        *(Ref("newsroom.topic", one.slug) for one in topics),
+    ]
     with CaptureQueriesContext(connection) as queries:
         delete_marks(doomed, "default")
 
@@ -265,8 +270,8 @@ def test_parents_children_and_what_cascades_take_their_own_marks_along(readers: 
         assert left() == expected
     finally:
         for model in classes:
-            pre_delete.disconnect(sender=model, dispatch_uid="footfall_marks_gather")
-            post_delete.disconnect(sender=model, dispatch_uid="footfall_marks_forget")
+            pre_delete.disconnect(sender=model, dispatch_uid="footfall_gather")
+            post_delete.disconnect(sender=model, dispatch_uid="footfall_follow")
 
 
 class MarksElsewhere:
