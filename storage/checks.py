@@ -1,12 +1,15 @@
 """System checks of what reads and shows actions. None touches the network or a database."""
 
+import inspect
 from typing import Any
 
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 
 from footfall.producers.checks import is_dict
+from footfall.producers.settings import conf
 from footfall.storage.handlers import default_handler
+from footfall.storage.resolving import visibility
 
 
 def check_default_handler(**_: Any) -> list[CheckMessage]:
@@ -18,4 +21,19 @@ def check_default_handler(**_: Any) -> list[CheckMessage]:
     except ImproperlyConfigured as error:
         hint = "It is an ActionHandler class, or its import string."
         return [Error(str(error), hint=hint, id="footfall.storage.E001")]
+    return []
+
+
+def check_visible_objects(**_: Any) -> list[CheckMessage]:
+    """VISIBLE_OBJECTS names a function."""
+    if not is_dict() or conf.VISIBLE_OBJECTS is None:
+        return []
+    try:
+        rule = visibility()
+        if inspect.iscoroutinefunction(rule):
+            raise TypeError("it is a coroutine function, which nobody awaits")
+    except Exception as error:  # whatever the module that it names does
+        text = f'FOOTFALL["VISIBLE_OBJECTS"] can\'t be used, and no object is shown: {error}'
+        hint = "It is a function of a user and a queryset that returns a queryset, or its import string."
+        return [Error(text, hint=hint, id="footfall.storage.E002")]
     return []

@@ -29,9 +29,13 @@ class LoadedMarks:
 
     def say_seen(self, label: str, key: str, changed: datetime) -> bool:
         """The rule: of the three scopes the latest mark decides, and it covers what is not newer than it."""
-        scopes = (("", ""), (label, ""), (label, key))
-        at, seen = max((self._marks[scope] for scope in scopes if scope in self._marks), default=(None, False))
+        at, seen = self.latest(label, key)
         return at is not None and seen and at >= changed
+
+    def latest(self, label: str, key: str) -> tuple[datetime | None, bool]:
+        """The time of the mark that decides on an object, None without any, and whether it says *seen*."""
+        scopes = (("", ""), (label, ""), (label, key))
+        return max((self._marks[scope] for scope in scopes if scope in self._marks), default=(None, False))
 
 
 def marks_on(user: Any, refs: Iterable[tuple[str, str]]) -> LoadedMarks:

@@ -160,6 +160,13 @@ class Action(models.Model):
     def __str__(self) -> str:
         return f"{self.actor_type}:{self.actor_id} {self.verb}"
 
+    def refresh_from_db(self, using: str | None = None, fields: Any = None, from_queryset: Any = None) -> None:
+        """Read it again; whom it is about, and whether it is unread, are asked anew then."""
+        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+        if fields is None:  # deferred fields are loaded by this, too
+            loading.forget(self)
+            unread.forget(self)
+
     @property
     def handler(self) -> ActionHandler:
         """The handler of this action's verb, for this action."""

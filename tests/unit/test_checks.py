@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage
 from django.test import modify_settings
 
 from footfall.producers import checks as producers
+from footfall.storage import checks as storage
 from footfall.workers import checks as workers
 
 SCOPE = producers.MIDDLEWARE
@@ -39,6 +40,7 @@ def ids(messages: list[CheckMessage]) -> list[str]:
 def test_the_settings_of_these_tests_have_no_fault() -> None:
     """What the other cases change is what they are found by."""
     found = [*producers.check_settings(), *producers.check_middleware(), *producers.check_spool()]
+    found += [*storage.check_default_handler(), *storage.check_visible_objects()]
     found += [*workers.check_broker(), *workers.check_broker_url(), *workers.check_databases()]
     assert found == []
 
@@ -103,7 +105,7 @@ def test_a_value_that_can_t_be_is_an_error(settings: LazySettings, key: str, val
         ("TRUSTED_PROXIES", 2),
         ("RESPECT_DO_NOT_TRACK", True),
     ],
-    ids=str,
+    ids=lambda one: one if isinstance(one, str) else type(one).__name__,
 )
 def test_a_value_that_can_be_is_no_fault(settings: LazySettings, key: str, value: Any) -> None:
     settings.FOOTFALL = {**settings.FOOTFALL, key: value}
@@ -130,6 +132,21 @@ def test_a_number_that_would_stop_the_work_is_an_error(settings: LazySettings, k
 def test_levels_are_numbers_by_name(settings: LazySettings, changed: dict[str, Any], expected: str) -> None:
     settings.FOOTFALL = {**settings.FOOTFALL, **changed}
     assert ids(producers.check_settings()) == [expected]
+
+
+@pytest.mark.parametrize("rule", ["newsroom.models.no_such_rule", 7, never_awaited], ids=["missing", "7", "coroutine"])
+def test_a_rule_for_what_may_be_seen_that_can_t_be_used_is_an_error(settings: LazySettings, rule: object) -> None:
+    """Nobody would see anything by it."""
+    settings.FOOTFALL = {**settings.FOOTFALL, "VISIBLE_OBJECTS": rule}
+    assert ids(storage.check_visible_objects()) == ["storage.E002"]
+
+
+@pytest.mark.parametrize(
+    "rule", [None, "visibleobjects.no_secrets", lambda user, rows: rows], ids=["none", "by name", "itself"]
+)
+def test_a_rule_for_what_may_be_seen_is_a_function(settings: LazySettings, rule: object) -> None:
+    settings.FOOTFALL = {**settings.FOOTFALL, "VISIBLE_OBJECTS": rule}
+    assert ids(storage.check_visible_objects()) == []
 
 
 def test_a_level_may_be_a_number(settings: LazySettings) -> None:

@@ -101,7 +101,11 @@ def test_a_user_who_is_known_by_now_is_the_visitor() -> None:
     assert {visitor(request) for request in (plain, lazy, kept, kept_async)} == {"user:42"}
 
 
-@pytest.mark.parametrize("user", [AnonymousUser(), SimpleLazyObject(AnonymousUser), None, SimpleNamespace()], ids=repr)
+@pytest.mark.parametrize(
+    "user",
+    [AnonymousUser(), SimpleLazyObject(AnonymousUser), None, SimpleNamespace()],
+    ids=["anonymous", "lazy", "None", "something else"],
+)
 def test_nobody_is_no_user(user: Any) -> None:
     """Anonymous, none, or something that is no user at all."""
     request = get()
