@@ -192,7 +192,7 @@ def publish_action(
     event = Action(
         id=messages.new_id(),
         at=_time(timestamp),
-        verb=_verb(verb),
+        verb=verb_text(verb),
         actor=None if known is None else _acting(known),
         targets=_refs(aimed_at),
         related=_refs(related_to),
@@ -382,7 +382,7 @@ def _check_options(counted: Any, at: datetime, options: Mapping[str, Any]) -> No
         raise ValueError(text) from error
 
 
-def _verb(verb: Any) -> str:
+def verb_text(verb: Any) -> str:
     text = _untranslated(verb) if isinstance(verb, Promise) else str(verb)
     if len(text) > 255:
         raise ValueError("A verb has at most 255 characters.")

@@ -17,8 +17,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.db import models, router, transaction
 from django.db.models import BooleanField, Count, ExpressionWrapper, Manager, Max, Q, QuerySet, Value
 from django.utils import timezone
@@ -37,6 +35,7 @@ from footfall.storage.marks import MarkKey, in_chunks, label_of, raise_marks
 from footfall.storage.models import ViewMark
 from footfall.storage.naming import Rows, model_of, object_of, of_rows, rows_of
 from footfall.storage.seen import unseen_condition
+from footfall.storage.userkeys import user_key
 
 __all__ = ["MODIFICATION_FIELD_NAMES", "NoChangeTime", "ViewTracker", "change_time"]
 
@@ -216,11 +215,7 @@ class ViewTracker:
 
     @property
     def _key(self) -> Any:
-        if not _is_user(self.user):
-            raise TypeError(f"ViewTracker takes a user ({settings.AUTH_USER_MODEL}), not {self.user!r}.")
-        if self.user.pk is None or self.user._state.adding:
-            raise ValueError("The user is not saved: it has no identity yet.")
-        return self.user.pk
+        return user_key(self.user)
 
     def _refs(self, objects: Any) -> Iterable[tuple[str, str]]:
         if self._anonymous:
@@ -248,13 +243,6 @@ class ViewTracker:
         asked = [(*object_of(one), change_time_or_earliest(one, updated_field)) for one in objects]
         marks = marks_on(self._key, ((label, key) for label, key, _ in asked))
         return [marks.say_seen(label, key, changed) for label, key, changed in asked]
-
-
-def _is_user(user: Any) -> bool:
-    """By the label of its class or of one above: a migration has classes of its own."""
-    if not isinstance(user, models.Model):
-        return False
-    return label_of(get_user_model()) in map(label_of, (user.__class__, *user._meta.get_parent_list()))
 
 
 def watermark(when: datetime) -> datetime:

@@ -42,6 +42,16 @@ class Topic(models.Model):
         return self.slug
 
 
+class Note(models.Model):
+    """Goes with its article, and leaves no trace: its actions and trackers go with it."""
+
+    title = models.CharField(max_length=100)
+    article = models.ForeignKey(Article, models.CASCADE, null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.title
+
+
 class ArticleTotals(TrackableData):
     views = models.PositiveIntegerField(default=0)
     score = models.IntegerField(default=0)

@@ -200,7 +200,7 @@ def test_a_row_that_never_changed_is_unseen_until_any_mark(tracker: ViewTracker)
 def test_vt_13_the_first_name_that_is_not_null_tells(tracker: ViewTracker) -> None:
     """In the guess order, whatever the order of the columns; a date is passed over."""
 
-    class Note(models.Model):
+    class Memo(models.Model):
         created = models.DateTimeField(null=True)
         modified = models.DateTimeField(null=True)
         last_modified = models.DateField(null=True)
@@ -214,14 +214,14 @@ def test_vt_13_the_first_name_that_is_not_null_tells(tracker: ViewTracker) -> No
     with connection.cursor() as cursor:
         stamp = "timestamptz" if connection.vendor == "postgresql" else "datetime"
         cursor.execute(
-            f"CREATE TABLE newsroom_note (id bigint PRIMARY KEY, created {stamp}, modified {stamp}, last_modified date)"
+            f"CREATE TABLE newsroom_memo (id bigint PRIMARY KEY, created {stamp}, modified {stamp}, last_modified date)"
         )
     late, early = NOW + DAY, NOW - DAY
     times = [(late, early), (early, late), (None, late), (late, None), (early, None), (None, None)]
     for i, (created, modified) in enumerate(times):
-        Note._default_manager.create(id=i, created=created, modified=modified, last_modified=late.date())
+        Memo._default_manager.create(id=i, created=created, modified=modified, last_modified=late.date())
     tracker.set_watermark(NOW)
-    rows = Note._default_manager.order_by("id")
+    rows = Memo._default_manager.order_by("id")
 
     # modified tells; where it is NULL created does; where both are, any mark is enough.
     expected = [True, False, False, False, True, True]
@@ -411,7 +411,7 @@ def test_a_user_without_identity_is_refused() -> None:
     article = articles(1)[0]
     with pytest.raises(ValueError, match="user is not saved"):
         ViewTracker(User(username="x")).mark_all_viewed()
-    with pytest.raises(TypeError, match="takes a user"):
+    with pytest.raises(TypeError, match="is needed"):
         ViewTracker("reader").has_viewed(article)
 
 
