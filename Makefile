@@ -40,7 +40,7 @@ test: .venv/.dev ## everything; installs RabbitMQ, PostgreSQL and Chromium where
 
 .PHONY: test-unit
 test-unit: .venv/.dev ## what needs no server
-	$(PYTEST) tests/unit
+	$(PYTEST) tests/unit -n auto --dist loadfile
 
 .PHONY: test-integration
 test-integration: .venv/.dev ## the contract on both transports and both databases, and what else needs real servers

@@ -23,11 +23,13 @@ from dramatiq.brokers.stub import StubBroker
 from newsroom.models import Article, ArticleDaily
 
 from footfall.producers import publish_action, publish_increment, publish_view, scope
-from footfall.producers.messages import Increment, LabelKey, Once, Ref, encode_event, encode_message, new_id
-from footfall.producers.queues import INCREMENTS
+from footfall.producers.messages import Action, Increment, LabelKey, Once, Ref, encode_event, encode_message, new_id
+from footfall.producers.queues import ACTIONS, INCREMENTS
 from footfall.producers.spool import current_spool
 from footfall.spiders.refresh import package_rows
 from footfall.spiders.search import SpiderMatcher
+from footfall.storage.actions import track
+from footfall.storage.models import Action as StoredAction
 from footfall.storage.upsert import add, upsert
 from footfall.storage.viewtracker import ViewTracker
 from footfall.workers.decoding import decode_event
@@ -58,8 +60,8 @@ def increment(article: Article) -> Increment:
     )
 
 
-def delivery(events: list[bytes]) -> Delivery:
-    return Delivery(encode_message(INCREMENTS, new_id(), int(time.time() * 1000), events), INCREMENTS)
+def delivery(events: list[bytes], queue: str = INCREMENTS) -> Delivery:
+    return Delivery(encode_message(queue, new_id(), int(time.time() * 1000), events), queue)
 
 
 # -- In the request
@@ -153,6 +155,30 @@ def test_apply_a_batch_of(benchmark: Benchmark, articles: list[Article], kind: s
     assert totals.applied == EVENTS
 
 
+@pytest.mark.benchmark(group=f"apply {EVENTS} actions with a target")
+@pytest.mark.parametrize("delay", [-1, 60], ids=["not grouped", "grouped with the last minute's"])
+def test_apply_a_batch_of_actions(benchmark: Benchmark, articles: list[Article], delay: int) -> None:
+    """Ten actors, each of whom does the same to ten articles again and again; each in a request of its own."""
+
+    def like(n: int) -> Action:
+        return Action(
+            id=new_id(),
+            at=datetime.now(UTC),
+            unit=new_id(),
+            actor=Ref("auth.user", str(n % 10 + 1)),
+            verb="liked",
+            targets=[Ref("newsroom.article", str(articles[n // 10 % 10].pk))],
+            grouping_delay=delay,
+        )
+
+    def setup() -> tuple[tuple[list[Delivery]], dict[str, Any]]:
+        events = [encode_event(like(n)) for n in range(EVENTS)]
+        return ([delivery(events[n : n + 100], ACTIONS) for n in range(0, EVENTS, 100)],), {}
+
+    totals = benchmark.pedantic(apply, setup=setup, rounds=10, warmup_rounds=1)
+    assert totals.applied == EVENTS
+
+
 @pytest.mark.benchmark(group=f"apply {EVENTS} increments")
 def test_instead_one_update_each_in_one_transaction(benchmark: Benchmark, articles: list[Article]) -> None:
     rows = [
@@ -218,6 +244,44 @@ def test_flag(benchmark: Benchmark, tracker: ViewTracker) -> None:
 def test_instead_a_question_each(benchmark: Benchmark, tracker: ViewTracker) -> None:
     rows = Article.objects.order_by("pk")[:100]
     benchmark.pedantic(lambda: [tracker.has_viewed(article) for article in rows.all()], rounds=5)
+
+
+@pytest.fixture
+def reader(articles: list[Article]) -> Any:
+    """Follows a hundred articles, each of which was liked by twenty people."""
+    reader = User.objects.create(username="reader")
+    track(reader, articles, actor_only=False)
+    people = User.objects.bulk_create([User(username=f"user {n}") for n in range(20)])
+    likes = [
+        Action(
+            id=new_id(),
+            at=datetime.now(UTC),
+            actor=Ref("auth.user", str(user.pk)),
+            verb="liked",
+            targets=[Ref("newsroom.article", str(article.pk))],
+        )
+        for user in people
+        for article in articles
+    ]
+    apply([delivery([encode_event(like) for like in likes], ACTIONS)])
+    return reader
+
+
+@pytest.mark.benchmark(group="a feed page of 20 actions, of 2,000 that concern 100 followed objects")
+def test_feed(benchmark: Benchmark, reader: Any) -> None:
+    assert len(benchmark(lambda: list(reader.actions.feed()[:20]))) == 20
+
+
+@pytest.mark.benchmark(group="a feed page of 20 actions, of 2,000 that concern 100 followed objects")
+def test_bulk_render_a_loaded_page(benchmark: Benchmark, reader: Any) -> None:
+    page = list(reader.actions.feed()[:20])
+    with scope():
+        assert len(benchmark(StoredAction.bulk_render, page, reader)) == 20
+
+
+@pytest.mark.benchmark(group="a badge: how many of 2,000 actions are unread")
+def test_unread_count(benchmark: Benchmark, reader: Any) -> None:
+    assert benchmark(StoredAction.unread_count, reader) == 2000
 
 
 @pytest.mark.benchmark(group="a badge: how many of 5,100 are new")
