@@ -198,6 +198,11 @@ def default_handler() -> type[ActionHandler]:
     return handler
 
 
+def known_verbs() -> set[str]:
+    """The verbs that have a handler of their own."""
+    return set(_handlers)
+
+
 def level_of(verb: str) -> int:
     """The level of an action that states none: its handler's, else DEFAULT_LEVEL."""
     stated = handler_of(verb).level

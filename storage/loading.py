@@ -57,7 +57,9 @@ def load(actions: Iterable[Action], viewer: Any = ANYBODY) -> None:
         if loader is None or not loader.is_loaded:
             fresh[alias_of(action)].append(action)
     for using, some in fresh.items():
-        attach(some, using)
+        # What came together is loaded together, also when one of them is asked for.
+        if _loader_in(some[0]) is None or len({id(_loader_in(action)) for action in some}) > 1:
+            attach(some, using)
     for action in together:
         objects_of(action, viewer)
 

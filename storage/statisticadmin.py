@@ -8,18 +8,15 @@ strangers: they are made printable and then escaped, and a cell of a file is no 
 from __future__ import annotations
 
 import csv
-from collections import ChainMap
 from collections.abc import Iterable, Iterator
-from copy import copy
 from datetime import date
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.utils import build_q_object_from_lookup_parameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.db.models import F, FloatField, QuerySet, Subquery, Sum
+from django.db.models import F, FloatField, QuerySet, Sum
 from django.db.models.functions import Cast, Coalesce
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -32,6 +29,7 @@ from django.views.decorators.http import require_safe
 from footfall.storage.chart import DAYS, bar_chart
 from footfall.storage.knownlabels import Known, matching, offered
 from footfall.storage.models import Statistic
+from footfall.storage.periodlist import PeriodList
 from footfall.storage.printable import printable
 from footfall.storage.readonlyadmin import ReadOnlyAdmin
 from footfall.storage.spreadsheet import safe_cell
@@ -40,14 +38,6 @@ from footfall.storage.spreadsheet import safe_cell
 EXPORTED = 1_000_000
 
 COLUMNS = ("label", "category", "dom_id", "day", "counter")
-
-_DAY_LOOKUPS = frozenset({"day", "day__gte", "day__lt", "day__year", "day__month", "day__day"})
-
-#: What may be asked for in an address. Anything else would read the whole table.
-_LOOKUPS = _DAY_LOOKUPS | {"label", "category"}
-
-#: How many years the date hierarchy names at most: the latest.
-_YEARS = 50
 
 
 # -- What can be chosen
@@ -96,40 +86,10 @@ class LabelFilter(_KnownFilter):
     offered_as = "labels"
 
 
-class Days:
-    """What Django's date hierarchy asks of a queryset, told from the first and the last day: each day, month and year
-    between them is offered, whether or not there is a row of it."""
-
-    def __init__(self, rows: QuerySet[Statistic]) -> None:
-        self._rows = rows
-
-    @cached_property
-    def _ends(self) -> tuple[date | None, date | None]:
-        # SQLite takes a single MIN or MAX from an index, but reads all of it for both at once.
-        first = self._rows.order_by("day").values("day")[:1]
-        return self._rows.order_by("-day", "-id").values_list(Subquery(first), "day").first() or (None, None)
-
-    def aggregate(self, **_asked: object) -> dict[str, date | None]:
-        """The first and the last day, None for both where there's no row. One query, which `dates` doesn't repeat."""
-        return dict(zip(("first", "last"), self._ends, strict=True))
-
-    def dates(self, field_name: str, kind: str) -> list[date]:
-        """The days, or the first days of the months or years, from the first day to the last."""
-        first, last = self._ends
-        if first is None or last is None:
-            return []
-        if kind == "day":
-            return [date.fromordinal(n) for n in range(first.toordinal(), last.toordinal() + 1)]
-        if kind == "month":
-            months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
-            return [date(n // 12, n % 12 + 1, 1) for n in months]
-        return [date(year, 1, 1) for year in range(max(first.year, last.year - _YEARS + 1), last.year + 1)]
-
-
 # -- The rows
 
 
-class StatisticList(ChangeList):
+class StatisticList(PeriodList):
     """The list: by day, the latest first unless it is turned round, in an order that no database sorts much for."""
 
     @cached_property
@@ -150,28 +110,6 @@ class StatisticList(ChangeList):
     @property
     def _words(self) -> str:
         return self.query.strip()
-
-    @property
-    def hierarchy(self) -> StatisticList:
-        """The list as the date hierarchy is to see it: its days don't depend on labels, so that an index tells them."""
-        seen = copy(self)
-        in_period = build_q_object_from_lookup_parameters(self._period)
-        seen.queryset = Days(self.root_queryset.filter(in_period))  # all that it asks of it
-        return seen
-
-    def get_filters(self, request: HttpRequest) -> Any:
-        """As ever, for what an index answers; the rest is refused."""
-        asked = self.get_filters_params().keys()
-        if not asked <= _LOOKUPS or (asked & {"day__month", "day__day"} and "day__year" not in asked):
-            raise IncorrectLookupParameters
-        try:
-            found = super().get_filters(request)
-        except (ValueError, OverflowError) as error:  # the year 9999 has none after it
-            raise IncorrectLookupParameters from error
-        specs, _has_filters, remaining, *_rest = found
-        chosen: ChainMap[str, Any] = ChainMap(remaining, *(spec.used_parameters for spec in specs))
-        self._period = {name: value for name, value in chosen.items() if name in _DAY_LOOKUPS}
-        return found
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """The rows chosen by filters and search."""

@@ -27,7 +27,7 @@ def mark_all_as_viewed(request: HttpRequest, fallback_redirect_to: str = "/") ->
     of a URL. For an anonymous user nothing is stored.
     """
     ViewTracker(_user(request)).mark_all_viewed()
-    return _back(request, fallback_redirect_to)
+    return back(request, fallback_redirect_to)
 
 
 @require_POST
@@ -43,17 +43,20 @@ def mark_model_as_viewed(
     except LookupError as unknown:
         raise Http404(str(unknown)) from None
     ViewTracker(_user(request)).mark_model_viewed(known)
-    return _back(request, fallback_redirect_to)
+    return back(request, fallback_redirect_to)
 
 
 def _user(request: HttpRequest) -> Any:
     return getattr(request, "user", None)
 
 
-def _back(request: HttpRequest, fallback: str) -> HttpResponseRedirect:
-    referer = request.headers.get("Referer", "")
-    if url_has_allowed_host_and_scheme(referer, {request.get_host()}, require_https=request.is_secure()):
-        # It may be longer than a redirect may be, or not to be written as a header.
-        with suppress(DisallowedRedirect, ValueError):
-            return HttpResponseRedirect(referer)
+def back(request: HttpRequest, *wanted: str) -> HttpResponseRedirect:
+    """302 to where the user came from: the first of ``wanted`` and the Referer that is on this site's host, or else to
+    the last of ``wanted``, which is trusted: a path or the name of a URL."""
+    *asked, fallback = wanted
+    for url in (*asked, request.headers.get("Referer", "")):
+        if url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure()):
+            # It may be longer than a redirect may be, or not to be written as a header.
+            with suppress(DisallowedRedirect, ValueError):
+                return HttpResponseRedirect(url)
     return HttpResponseRedirect(resolve_url(fallback))

@@ -9,12 +9,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from visitlog import Bounds, Cell, Expected, LabelCell, Log, Mark, total
+from visitlog import Bounds, Cell, Expected, Follow, LabelCell, Log, Mark, ReadMark, total
 
 WAIT_SECONDS = 300.0
 QUIET_SECONDS = 20.0
@@ -120,6 +120,7 @@ def compare(expected: Expected, malformed: Mapping[str, int]) -> Table:
         *_view_rows(expected, tallies),
         *_increment_rows(expected, tallies),
         *_action_rows(expected, tallies),
+        *_follow_rows(expected),
         *_spider_rows(expected),
         *_malformed_rows(malformed, tallies),
         *_balance_rows(tallies),
@@ -137,28 +138,43 @@ def _tallies() -> Counter[tuple[str, str]]:
 
 
 def _view_rows(expected: Expected, tallies: Counter[tuple[str, str]]) -> list[Row]:
-    held = _marks()
-    missing, surplus = expected.marks - held, held - expected.possible_marks
-    differing = f"{len(missing)} missing, {len(surplus)} too many"
+    read = _read()
+    # Of a page that was lost nobody knows which actions it showed.
+    possible = expected.read | {mark for mark in read if mark.user in expected.possibly_read}
     return [
         *_fate_rows("view", expected, tallies),
-        Row(
-            "view",
-            "marks of readers on articles",
-            f"{len(expected.marks):,}",
-            f"{len(held & expected.marks):,}" if not missing and not surplus else differing,
-            not missing and not surplus,
-        ),
+        _set_row("view", "marks of readers on articles", expected.marks, expected.possible_marks, _marks()),
+        _set_row("view", "marks of readers on actions", expected.read, possible, read),
     ]
 
 
-def _marks() -> set[Mark]:
-    from articles.reading import ARTICLE
+def _set_row(kind: str, what: str, wanted: Set[Key], possible: Set[Key], held: Set[Key]) -> Row:
+    """What must be there, and what may."""
+    missing, surplus = wanted - held, held - possible
+    agrees = not missing and not surplus
+    found = f"{len(held & wanted):,}" if agrees else f"{len(missing)} missing, {len(surplus)} too many"
+    return Row(kind, what, f"{len(wanted):,}", found, agrees)
 
+
+def _marks() -> set[Mark]:
+    from articles.models import Article
+
+    return {Mark(name, int(key) if key else None) for name, key in _marks_on(Article)}
+
+
+def _read() -> set[ReadMark]:
+    from footfall.storage.models import Action
+
+    return {ReadMark(name, key) for name, key in _marks_on(Action)}
+
+
+def _marks_on(model: Any) -> Iterable[tuple[str, str]]:
     from footfall.storage.models import ViewMark
 
-    rows = ViewMark.objects.filter(object_type=ARTICLE).values_list("user__username", "object_id")
-    return {Mark(name, int(key) if key else None) for name, key in rows}
+    rows: Iterable[tuple[str, str]] = ViewMark.objects.filter(object_type=model._meta.label_lower).values_list(
+        "user__username", "object_id"
+    )
+    return rows
 
 
 def _increment_rows(expected: Expected, tallies: Counter[tuple[str, str]]) -> list[Row]:
@@ -220,21 +236,45 @@ def _action_rows(expected: Expected, tallies: Counter[tuple[str, str]]) -> list[
             if deed.verb == verb and not deed.certain
         }
         rows.append(_sum_row("action", f"{verb!r}, once per ticket", wanted | maybe, found))
-    return rows
+    return [*rows, _targets_row()]
 
 
 def _deeds() -> Counter[tuple[str, str, int, str]]:
-    """How often each action stands in the database, by verb, actor, target and ticket."""
-    from articles.reading import ARTICLE
+    """How often each deed stands in the database, by verb, actor, target and ticket: an action may be several."""
+    from footfall.storage.models import Action
+
+    names = _names()
+    rows = Action.objects.values_list("verb", "actor_id", "data")
+    return Counter(
+        (verb, names.get(actor, ""), article, ticket)
+        for verb, actor, data in rows
+        for ticket, article in data["tickets"].items()
+    )
+
+
+def _targets_row() -> Row:
+    """Whether the targets of the actions are those that their tickets are about, each once."""
+    from footfall.storage.models import Action, ActionObject
+
+    rows = Action.objects.values_list("pk", "data")
+    wanted = {(pk, str(article)): Bounds(1, 1) for pk, data in rows for article in data["tickets"].values()}
+    targets = ActionObject.objects.filter(role=ActionObject.Role.TARGET)
+    return _sum_row("action", "targets", wanted, Counter(targets.values_list("action_id", "object_id")))
+
+
+def _names() -> dict[str, str]:
     from django.contrib.auth.models import User
 
-    from footfall.storage.models import ActionObject
+    return {str(pk): name for pk, name in User.objects.values_list("pk", "username")}
 
-    names = {str(pk): name for pk, name in User.objects.values_list("pk", "username")}
-    rows = ActionObject.objects.filter(role=ActionObject.Role.TARGET, object_type=ARTICLE).values_list(
-        "action__verb", "action__actor_id", "object_id", "action__data"
-    )
-    return Counter((verb, names.get(actor, ""), int(key), data.get("ticket", "")) for verb, actor, key, data in rows)
+
+def _follow_rows(expected: Expected) -> list[Row]:
+    from footfall.storage.models import Tracker
+
+    names = _names()
+    rows = Tracker.objects.values_list("user_id", "tracked_type", "tracked_id")
+    held = {Follow(names[str(user)], f"{label}:{key}") for user, label, key in rows}
+    return [_set_row("follow", "trackers", expected.follows, expected.possible_follows, held)]
 
 
 def _fate_rows(kind: str, expected: Expected, tallies: Counter[tuple[str, str]]) -> list[Row]:

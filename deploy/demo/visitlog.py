@@ -15,10 +15,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 UTC = ZoneInfo("UTC")
+
+#: How many actions the front page's feed shows at most.
+FEED_SIZE = 5
 
 
 class Doing(StrEnum):
@@ -30,6 +33,9 @@ class Doing(StrEnum):
     UNLIKE = "unlike"
     SEE_ALL = "see_all"  # "mark all as seen"
     CLICK = "click"  # the page's script tells of clicks
+    FEED = "feed"  # the front page, on which readers see what those did whom they follow
+    FOLLOW = "follow"
+    UNFOLLOW = "unfollow"
     OTHER = "other"  # a page that publishes nothing
 
 
@@ -47,6 +53,16 @@ class Visit:
     came_from: str | None = None
     ticket: str | None = None
     labels: tuple[str, ...] = ()
+    # The actions that a feed showed as unread; None where the page was lost on its way.
+    fresh: tuple[str, ...] | None = ()
+    followed: str | None = None
+
+    @property
+    def publishes(self) -> bool:
+        """Whether its view publishes anything; a feed where it showed something new."""
+        if self.doing is Doing.FEED:
+            return self.user is not None and bool(self.fresh)
+        return self.doing not in (Doing.OTHER, Doing.FOLLOW, Doing.UNFOLLOW)
 
     @property
     def is_certain(self) -> bool:
@@ -114,6 +130,20 @@ class Mark(NamedTuple):
     article: int | None
 
 
+class ReadMark(NamedTuple):
+    """A user has read an action."""
+
+    user: str
+    action: str
+
+
+class Follow(NamedTuple):
+    """A user follows an object (``app_label.model:id``)."""
+
+    user: str
+    followed: str
+
+
 class Reader(NamedTuple):
     """Somebody has read an article on a day: a user, or whoever comes with a user agent (all have one address)."""
 
@@ -145,6 +175,10 @@ class Expected:
     spiders: defaultdict[str, Bounds] = field(default_factory=_bounds)
     marks: set[Mark] = field(default_factory=set)
     possible_marks: set[Mark] = field(default_factory=set)
+    read: set[ReadMark] = field(default_factory=set)
+    possibly_read: set[str] = field(default_factory=set)
+    follows: set[Follow] = field(default_factory=set)
+    possible_follows: set[Follow] = field(default_factory=set)
     counters: defaultdict[Cell, Bounds] = field(default_factory=lambda: defaultdict(Bounds))
     labels: defaultdict[LabelCell, Bounds] = field(default_factory=lambda: defaultdict(Bounds))
     deeds: dict[str, Deed] = field(default_factory=dict)
@@ -202,7 +236,7 @@ class Log:
         """Load what `write` saved."""
         with path.open(encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
-        return cls(Visit(**row | {"doing": Doing(row["doing"]), "labels": tuple(row["labels"])}) for row in rows)
+        return cls(Visit(**row | _typed(row)) for row in rows)
 
     def expected(self, filtered_as: FilteredAs, zone: tzinfo = UTC) -> Expected:
         """What the database must hold after this log, days being those of ``zone``."""
@@ -212,6 +246,12 @@ class Log:
             if not visit.is_refused:
                 _expect(visit, expected, filtered_as(visit.user_agent), _days(visit, zone))
         return expected
+
+
+def _typed(row: dict[str, Any]) -> dict[str, Any]:
+    """What JSON has no types for."""
+    fresh = None if row["fresh"] is None else tuple(row["fresh"])
+    return {"doing": Doing(row["doing"]), "labels": tuple(row["labels"]), "fresh": fresh}
 
 
 def _days(visit: Visit, zone: tzinfo) -> list[date]:
@@ -240,6 +280,10 @@ def _expect(visit: Visit, expected: Expected, spider: str | None, days: list[dat
             _expect_view(visit, expected, spider)
         case Doing.CLICK:
             _expect_labels(visit, expected, spider, days, visit.labels)
+        case Doing.FEED:
+            _expect_feed(visit, expected, spider)
+        case Doing.FOLLOW | Doing.UNFOLLOW:
+            _expect_follow(visit, expected)
 
 
 def _expect_view(visit: Visit, expected: Expected, spider: str | None) -> None:
@@ -252,6 +296,37 @@ def _expect_view(visit: Visit, expected: Expected, spider: str | None) -> None:
         expected.marks -= {one for one in expected.marks if one.user == mark.user and one.article is not None}
     if visit.is_certain:
         expected.marks.add(mark)
+
+
+def _expect_feed(visit: Visit, expected: Expected, spider: str | None) -> None:
+    """What a reader is shown as new, they have read then, each by an event of its own."""
+    if visit.user is None:
+        return
+    if visit.fresh is None or not visit.is_certain:
+        fate = expected.applied if spider is None else expected.filtered
+        fate["view"].high += FEED_SIZE
+        if spider is not None:
+            expected.spiders[spider].high += FEED_SIZE
+        else:
+            expected.possibly_read.add(visit.user)
+        return
+    for action in visit.fresh:
+        if _expect_event(visit, expected, spider, "view"):
+            expected.read.add(ReadMark(visit.user, action))
+
+
+def _expect_follow(visit: Visit, expected: Expected) -> None:
+    assert visit.user is not None and visit.followed is not None
+    follow = Follow(visit.user, visit.followed)
+    begins = visit.doing is Doing.FOLLOW
+    if begins:
+        expected.possible_follows.add(follow)
+    elif visit.is_certain:
+        expected.possible_follows.discard(follow)
+    if not begins:
+        expected.follows.discard(follow)
+    elif visit.is_certain:
+        expected.follows.add(follow)
 
 
 def _expect_count(visit: Visit, expected: Expected, spider: str | None, days: list[date], name: str) -> None:

@@ -30,6 +30,11 @@ PROGRESS_SECONDS = 0.2
 
 _LINK = re.compile(r'id="([\w-]+)" data-track="([\w:]+)" href="/articles/(\d+)/\?from=(\w+)"')
 _LIKE_BUTTON = re.compile(r'action="/articles/\d+/(like|unlike)/"')
+_FOLLOW_FORM = re.compile(
+    r'<form class="footfall-follow" method="post" action="/footfall/(follow|unfollow)/([\w.]+)/(\d+)/">(.*?)</form>'
+)
+_OTHERS_TOO = 'name="actor_only"'
+_FRESH = re.compile(r'<li id="action-([0-9a-f-]+)" class="footfall-item footfall-new">')
 _ARTICLE_PATH = re.compile(r"/articles/(\d+)/")
 
 
@@ -187,8 +192,8 @@ class _Walker:
         self._budget = budget
         self._log = log
         self._cookies: dict[User, dict[str, str]] = {}
-        # Whether these users like these articles is unknown since a request failed, so they leave it at that.
-        self._in_doubt: set[tuple[User, int]] = set()
+        # Whether these users like, or follow, these is unknown since a request failed, so they leave it at that.
+        self._in_doubt: set[tuple[User, int | str]] = set()
         self._user: User | None = None
         self._user_agent = ""
         self._jar: dict[str, str] = {}
@@ -237,7 +242,7 @@ class _Walker:
     def _look_around(self, is_person: bool) -> list[Link]:
         pages = ["/", "/", "/popular/"] + (["/unseen/"] if self._user is not None else [])
         path = self._chance.choice(pages)
-        answer = self._get(path)
+        answer = self._front() if path == "/" else self._get(path)
         if answer is None:
             return []
         if path == "/unseen/" and is_person and self._chance.random() < 0.05 and "/unseen/all/" in answer.page:
@@ -265,6 +270,8 @@ class _Walker:
         if self._user is not None and is_person:
             if self._chance.random() < 0.15:
                 return self._comment(article)
+            if self._chance.random() < 0.1:
+                return self._follow_somebody(self._user, answer.page)
             button = _LIKE_BUTTON.search(answer.page)
             if self._chance.random() < 0.25 and button and (self._user, article) not in self._in_doubt:
                 return self._press(self._user, article, Doing(button[1]))
@@ -280,6 +287,26 @@ class _Walker:
         if is_done:
             self._in_doubt.discard((user, article))
         return is_done
+
+    def _follow_somebody(self, user: User, page: str) -> bool:
+        """Press one of the page's buttons that begin or end to follow the article, its author, or who commented."""
+        forms = [form for form in _FOLLOW_FORM.findall(page) if (user, f"{form[1]}:{form[2]}") not in self._in_doubt]
+        if not forms:
+            return True
+        doing, model, key, inputs = self._chance.choice(forms)
+        followed = f"{model}:{key}"
+        self._in_doubt.add((user, followed))
+        form = {"next": "/", **({"actor_only": "0"} if _OTHERS_TOO in inputs else {})}
+        answer = self._post(Doing(doing), f"/footfall/{doing}/{model}/{key}/", form, followed=followed)
+        if answer is None or answer.status != 302:
+            return False
+        self._in_doubt.discard((user, followed))
+        return self._front() is not None
+
+    def _front(self) -> Answer | None:
+        """Get the front page, on which readers read what those did whom they follow; None where there is no page."""
+        answer = self._send(Doing.FEED, "GET", "/")
+        return answer if answer is not None and answer.status == 200 else None
 
     def _write(self, doing: Doing, article: int, form: Mapping[str, str]) -> bool:
         """Send a form and follow where it leads, to the article; True when the form was taken."""
@@ -317,6 +344,8 @@ class _Walker:
         if answer.status:
             self._budget.answered()
         user = self._user.name if self._user is not None and "sessionid" in self._jar else None
+        if doing is Doing.FEED:
+            about["fresh"] = tuple(_FRESH.findall(answer.page)) if answer.page else None
         self._log.add(Visit(doing, user, self._user_agent, sent, time.time(), answer.status, **about))  # type: ignore[arg-type]  # the rest of Visit's fields, by name
         return answer
 

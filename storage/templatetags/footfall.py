@@ -3,10 +3,10 @@
 from django.template import Library
 
 from footfall.producers.templatetags import footfall_script
-from footfall.storage.templatetags import footfall_counters, footfall_seen
+from footfall.storage.templatetags import footfall_actions, footfall_counters, footfall_seen
 
 register = Library()
 
-for part in (footfall_script, footfall_seen, footfall_counters):
+for part in (footfall_script, footfall_seen, footfall_counters, footfall_actions):
     register.tags.update(part.register.tags)
     register.filters.update(part.register.filters)

@@ -51,7 +51,7 @@ class Newsstand:
         for process in self._processes:
             process.end()
 
-    def prepare(self, articles: int = 12, users: int = 4) -> None:
+    def prepare(self, articles: int = 12, users: int = 12) -> None:
         """Make the database with all that the pages show."""
         self.manage("migrate", "--verbosity=0")
         self.manage("loaddata", "--verbosity=0", "spiders")

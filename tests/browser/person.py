@@ -59,10 +59,9 @@ class Person:
         self._leave_by(self.browser.find_element(By.ID, dom_id))
 
     def press(self, label: str) -> None:
-        """Press the button with this text, and wait for the page that comes."""
-        self._leave_by(
-            self.find(f"//button[normalize-space()='{label}'] | //input[@type='submit' and @value='{label}']")
-        )
+        """Press the button with this text or name, and wait for the page that comes."""
+        button = f"//button[normalize-space()='{label}' or @aria-label='{label}']"
+        self._leave_by(self.find(f"{button} | //input[@type='submit' and @value='{label}']"))
 
     def show_heat_map(self) -> list[Box]:
         """Turn the heat map on, and read what it shows once it shows something."""

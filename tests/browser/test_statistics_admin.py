@@ -89,7 +89,8 @@ def test_a_formula_stays_text_in_the_file(newsstand: Newsstand, editor: Person) 
 
 
 def test_the_rest_of_the_admin_keeps_to_the_policy(editor: Person) -> None:
-    """A page of Django's own forms, and one of the pages on which dead letters are mended."""
-    for path in ("/admin/", "/admin/articles/article/1/change/", "/admin/footfall_storage/deadletter/"):
+    """A page of Django's own forms, and the lists of what workers write."""
+    lists = [f"/admin/footfall_storage/{name}/" for name in ("deadletter", "action", "tracker", "deleteditem")]
+    for path in ("/admin/", "/admin/articles/article/1/change/", *lists):
         editor.open(path)
         assert editor.complaints() == []

@@ -19,7 +19,7 @@ from footfall.producers.tail import journals, read_slice
 DEMO = TOP / "deploy" / "demo"
 sys.path.append(str(DEMO))
 
-from visitlog import Doing, Log, Visit  # noqa: E402 - where they lie is known since now
+from visitlog import Log, Visit  # noqa: E402 - where they lie is known since now
 from visitors import User, Visitors  # noqa: E402
 
 __all__ = ["DemoSite", "Log", "clicking", "median", "publishing", "slowest"]
@@ -152,7 +152,7 @@ def clicking(visitors: Visitors) -> Iterator[Log]:
 
 def publishing(log: Log) -> list[Visit]:
     """The requests that were answered with success by a view that publishes."""
-    return [visit for visit in log if visit.doing is not Doing.OTHER and visit.is_certain]
+    return [visit for visit in log if visit.publishes and visit.is_certain]
 
 
 def slowest(log: Log) -> float:

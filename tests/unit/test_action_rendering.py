@@ -352,3 +352,18 @@ def test_what_is_made_for_a_viewer_is_not_read_by_them(log: Log, ada: User, bob:
     action = log(bob, "read", Column.objects.create(title="p"))
     assert made_for(ada, [action], lambda handler: handler.get_text()) == ["bob read p"]
     assert Action.objects.get().is_unread_for(ada)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_loop_that_renders_one_action_after_the_other_loads_for_all_of_them(
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    """The list, its entries, and one query for each type of object."""
+    author = User.objects.create(username="ada")
+    for number in range(10):
+        publish_action(author, "wrote", Article.objects.create(title=f"No. {number}"))
+
+    with django_assert_max_num_queries(4):
+        texts = [action.render() for action in Action.objects.all()]
+
+    assert len(texts) == 10

@@ -19,9 +19,9 @@ from pytest_django import DjangoAssertNumQueries
 from footfall.storage import knownlabels, statisticadmin
 from footfall.storage.knownlabels import OFFERED, offered
 from footfall.storage.models import KnownLabel, Statistic
+from footfall.storage.periodlist import Days
 from footfall.storage.printable import printable
 from footfall.storage.spreadsheet import safe_cell
-from footfall.storage.statisticadmin import Days
 
 pytestmark = pytest.mark.django_db
 

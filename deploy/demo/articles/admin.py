@@ -1,8 +1,10 @@
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.http import HttpRequest
 
 from articles.models import Article, Comment
+from footfall.producers import publish_action
 
 if TYPE_CHECKING:
     ArticleAdminBase = admin.ModelAdmin[Article]
@@ -17,6 +19,12 @@ class ArticleAdmin(ArticleAdminBase):
     list_filter = ("section",)
     search_fields = ("title",)
     prepopulated_fields: ClassVar = {"slug": ["title"]}
+
+    def save_model(self, request: HttpRequest, obj: Article, form: Any, change: Any) -> None:
+        """Those who follow the author are told of a new article."""
+        super().save_model(request, obj, form, change)
+        if not change:
+            publish_action(obj.author, "published", obj)
 
 
 @admin.register(Comment)

@@ -7,6 +7,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from footfall.storage.actions import connect
 from footfall.storage.datasets import TrackableData, TrackableTimeSeriesData
 
 
@@ -17,11 +18,15 @@ class Section(models.TextChoices):
     SPORT = "sport", "Sport"
 
 
+@connect
 class Article(models.Model):
     """Something to read."""
 
     slug = models.SlugField(max_length=100, unique=True)
     title = models.CharField(max_length=120)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="articles"
+    )
     section = models.CharField(max_length=10, choices=Section.choices)
     summary = models.CharField(max_length=250)
     body = models.TextField()

@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from articles import reading
+from articles.action_handlers import LIKES_TOGETHER
 from articles.forms import CommentForm, TicketForm
 from articles.models import Article, ArticleDaily, ArticleTotals, Comment, Like
 from footfall.producers import (
@@ -23,6 +23,7 @@ from footfall.producers import (
     publish_model_view,
     publish_view,
 )
+from footfall.storage.models import Action
 from footfall.storage.viewtracker import ViewTracker
 
 #: The pages that link to articles; a link carries the name of its page.
@@ -68,13 +69,13 @@ def mark_all_seen(request: HttpRequest) -> HttpResponse:
 @require_safe
 def activity(request: HttpRequest) -> HttpResponse:
     """What readers did lately."""
-    return render(request, "articles/activity.html", {"happenings": reading.latest_happenings()})
+    return render(request, "articles/activity.html", {"actions": Action.objects.all()[:30], "page": "activity"})
 
 
 @require_safe
 def article(request: HttpRequest, pk: int) -> HttpResponse:
     """An article, with its comments and numbers."""
-    shown = get_object_or_404(Article, pk=pk)
+    shown = get_object_or_404(Article.objects.select_related("author"), pk=pk)
     publish_view(request.user, shown)
     publish_increment(shown, "views", dataset=ArticleDaily)
     publish_increment(shown, "views", dataset=ArticleTotals)
@@ -111,7 +112,9 @@ def comment(request: HttpRequest, pk: int) -> HttpResponse:
             defaults={"article": about, "author": _reader(request), "text": form.cleaned_data["text"]},
         )
         if is_new:
-            publish_action(_reader(request), "commented", about, related=written, ticket=str(written.ticket))
+            publish_action(
+                _reader(request), "commented", about, related=written, tickets={str(written.ticket): about.pk}
+            )
             publish_increment(about, "comments", dataset=ArticleDaily)
             publish_increment(about, "comments", dataset=ArticleTotals)
     return redirect(about)
@@ -128,7 +131,8 @@ def like(request: HttpRequest, pk: int) -> HttpResponse:
     with transaction.atomic():
         _, is_new = Like.objects.get_or_create(article=liked, user=_reader(request))
         if is_new:
-            publish_action(_reader(request), "liked", liked, ticket=str(form.cleaned_data["ticket"]))
+            tickets = {str(form.cleaned_data["ticket"]): liked.pk}
+            publish_action(_reader(request), "liked", liked, grouping_delay=LIKES_TOGETHER, tickets=tickets)
             publish_increment(liked, "likes", dataset=ArticleTotals)
     return redirect(liked)
 

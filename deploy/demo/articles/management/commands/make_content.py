@@ -73,7 +73,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             _make_users(visitors, self._password("FOOTFALL_DEMO_PASSWORD", "visitor-…"))
             _make_users([STAFF_NAME], self._password("FOOTFALL_DEMO_STAFF_PASSWORD", STAFF_NAME), is_staff=True)
-            _make_articles(options["articles"])
+            _make_articles(options["articles"], list(User.objects.filter(username__in=visitors).order_by("username")))
         self.stdout.write(f"{len(visitors)} visitors, {Article.objects.count()} articles")
 
     def _password(self, variable: str, whose: str) -> str:
@@ -96,9 +96,11 @@ def _make_users(names: list[str], password: str, *, is_staff: bool = False) -> N
     )
 
 
-def _make_articles(count: int) -> None:
+def _make_articles(count: int, authors: list[User]) -> None:
     now = timezone.now()
     articles = [_article(number, now - timedelta(hours=number)) for number in range(1, count + 1)]
+    for number, article in enumerate(articles if authors else ()):
+        article.author = authors[number % len(authors)]
     Article.objects.bulk_create(articles, ignore_conflicts=True, unique_fields=["slug"])
 
 
