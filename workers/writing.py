@@ -1,13 +1,13 @@
 """Writes a batch of events, and finds the ones that the database, or a site's own code, refuses.
 
-All is tried under one savepoint; where that fails, each half under its own, down to the one bad event. The events of
-one unit of work stay together as long as possible, for they may be joined.
+All of a kind is tried under one savepoint; where that fails, each half under its own, down to the one bad event. The
+actions of one unit of work stay together as long as possible, for they may be joined.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from django.db import connections, transaction
 
@@ -15,12 +15,14 @@ from footfall.producers.messages import Action, Increment, View
 from footfall.producers.reasons import Reason
 from footfall.workers.failures import Blame, Fault, blame
 from footfall.workers.folding import actions, increments, views
+from footfall.workers.folding.joining import HandlerFailed
 from footfall.workers.outcomes import APPLIED, Parcel, dead
 
 #: From this many events on, one and the same internal error in more than half of them is a fault of the code.
 LARGE_BATCH = 100
 
 Atom = list[Parcel]
+Work = Callable[[Sequence[Parcel], str], None]
 
 
 def write(parcels: Sequence[Parcel], using: str, *, guarded: bool = True) -> None:
@@ -29,16 +31,25 @@ def write(parcels: Sequence[Parcel], using: str, *, guarded: bool = True) -> Non
     Raises what is transient, and (if ``guarded``) Fault when the code, not the data, is at fault: then the caller's
     transaction is to be rolled back.
     """
-    if parcels:
-        _Writer(using, len(parcels) if guarded else 0).write(_atoms(parcels))
+    writer = _Writer(using, len(parcels) if guarded else 0)
+    # Always in the same order of tables, so that concurrent batches can't deadlock. Actions are the last: whoever
+    # writes them keeps all others from it until the commit.
+    writer.write([[p] for p in parcels if isinstance(p.event, Increment)], _write_increments)
+    writer.write([[p] for p in parcels if isinstance(p.event, View)], _write_views)
+    writer.write(_atoms([p for p in parcels if isinstance(p.event, Action)]), _write_actions)
 
 
 def _atoms(parcels: Sequence[Parcel]) -> list[Atom]:
-    atoms: dict[object, Atom] = {}
+    atoms: dict[Hashable, Atom] = {}
     for parcel in parcels:
-        unit = parcel.event.unit if isinstance(parcel.event, Action) else None
-        atoms.setdefault(parcel if unit is None else unit, []).append(parcel)
+        atoms.setdefault(_unit(parcel), []).append(parcel)
     return list(atoms.values())
+
+
+def _unit(parcel: Parcel) -> Hashable:
+    """What the actions of one unit of work have in common; units of different messages are never the same."""
+    unit = parcel.event.unit if isinstance(parcel.event, Action) else None
+    return parcel if unit is None else (parcel.message_id, unit)
 
 
 class _Writer:
@@ -49,17 +60,17 @@ class _Writer:
         self.size = size
         self.internal: Counter[str] = Counter()
 
-    def write(self, atoms: list[Atom]) -> None:
+    def write(self, atoms: list[Atom], work: Work) -> None:
         waiting = [atoms]
         while waiting:
             some = waiting.pop()
             if some:
-                waiting += reversed(self._write_some(some))
+                waiting += reversed(self._write_some(some, work))
 
-    def _write_some(self, atoms: list[Atom]) -> list[list[Atom]]:
+    def _write_some(self, atoms: list[Atom], work: Work) -> list[list[Atom]]:
         """Write them all, or decide about one of them; returns what is to be written instead."""
         parcels = [parcel for atom in atoms for parcel in atom]
-        failure = self._try(parcels)
+        failure = self._try(parcels, work)
         if failure is None:
             for parcel in parcels:
                 parcel.outcome = APPLIED
@@ -73,11 +84,11 @@ class _Writer:
             return []
         return _halves(atoms if len(atoms) > 1 else [[parcel] for parcel in parcels])
 
-    def _try(self, parcels: Sequence[Parcel]) -> Exception | None:
+    def _try(self, parcels: Sequence[Parcel], work: Work) -> Exception | None:
         """Write them all under one savepoint; returns what they failed with, raises what is transient."""
         try:
             with transaction.atomic(using=self.using):
-                _fold_and_write(parcels, self.using)
+                work(parcels, self.using)
                 _check_constraints(self.using)
         except Exception as error:
             if blame(error) is Blame.TRANSIENT:
@@ -109,21 +120,22 @@ class _Culprit(Exception):
         self.parcel = parcel
 
 
-def _fold_and_write(parcels: Sequence[Parcel], using: str) -> None:
-    """Fold and write all kinds, always in the same order of tables, so that concurrent batches can't deadlock."""
-    counted = [(p, p.event) for p in parcels if isinstance(p.event, Increment)]
-    acted = [(p, p.event) for p in parcels if isinstance(p.event, Action)]
-    marks = views.fold(p.event for p in parcels if isinstance(p.event, View))
+def _write_increments(parcels: Sequence[Parcel], using: str) -> None:
     try:
-        drafts = actions.fold(event for _, event in acted)
-    except actions.HandlerFailed as error:
-        raise _Culprit(acted[error.index][0], str(error)) from error
-    try:
-        increments.write(increments.fold(event for _, event in counted), using)
+        increments.write(increments.fold(p.event for p in parcels if isinstance(p.event, Increment)), using)
     except increments.OperationFailed as error:
-        raise _Culprit(counted[error.index][0], str(error)) from error
-    views.write(marks, using)
-    actions.write(drafts, using)
+        raise _Culprit(parcels[error.index], str(error)) from error
+
+
+def _write_views(parcels: Sequence[Parcel], using: str) -> None:
+    views.write(views.fold(p.event for p in parcels if isinstance(p.event, View)), using)
+
+
+def _write_actions(parcels: Sequence[Parcel], using: str) -> None:
+    try:
+        actions.apply([(_unit(p), p.event) for p in parcels if isinstance(p.event, Action)], using)
+    except HandlerFailed as error:
+        raise _Culprit(parcels[error.index], str(error)) from error
 
 
 def _check_constraints(using: str) -> None:

@@ -25,7 +25,7 @@ from footfall.producers.queues import INCREMENTS, VIEWS
 from footfall.producers.reasons import Reason
 from footfall.spiders.matcher import forget_spiders
 from footfall.spiders.models import Spider
-from footfall.storage import actions as action_handlers
+from footfall.storage import handlers as action_handlers
 from footfall.storage.actions import ActionHandler, Draft
 from footfall.storage.models import (
     Action,
@@ -186,6 +186,7 @@ def test_every_kind_of_event_becomes_its_rows(news: SimpleNamespace) -> None:
     assert (str(stored.pk), stored.verb, stored.level, stored.data) == (read["id"], "read", 40, {"page": 1})
     assert (stored.actor_type, stored.actor_id, stored.timestamp) == ("auth.user", str(news.ada.pk), NOW)
     assert set(ActionObject.objects.values_list("role", "object_type", "object_id")) == {
+        ("a", "auth.user", str(news.ada.pk)),
         ("t", "newsroom.article", str(article.pk)),
         ("r", "newsroom.topic", "django"),
     }
@@ -246,6 +247,7 @@ def test_any_primary_key_can_be_seen_counted_and_acted_upon(news: SimpleNamespac
     assert set(marks()) == {(news.ada.pk, *page), (news.ada.pk, *topic)}
     assert totals() == {":".join(page): 2, ":".join(topic): 1}
     assert set(ActionObject.objects.values_list("role", "object_type", "object_id")) == {
+        ("a", "auth.user", str(news.ada.pk)),
         ("t", *page),
         ("t", *topic),
         ("r", *page),

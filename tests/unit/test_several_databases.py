@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from newsroom.models import Article, ArticleDaily, ArticleTotals
 from wire import NOW
 
 from footfall.producers.queues import INCREMENTS
-from footfall.storage.models import Action, AppliedMessage, DeadLetter, Statistic, Tally, ViewMark
+from footfall.storage.models import Action, ActionStamp, AppliedMessage, DeadLetter, Statistic, Tally, ViewMark
 from footfall.workers.failures import Transient
 from footfall.workers.pipeline import Delivery, Totals, apply
 from footfall.workers.replay import replay
@@ -154,3 +155,16 @@ def test_a_database_without_our_tables_is_no_alias_for_actions(archive: str, new
         connections["legacy"].close()
         del connections["legacy"]
         del connections.settings["legacy"]
+
+
+def test_actions_are_locked_looked_up_and_grouped_where_they_are_kept(archive: str, news: SimpleNamespace) -> None:
+    """The same on two databases is two actions, each one with what stands beside it."""
+    earlier = {"at": NOW - timedelta(seconds=9), "grouping_delay": 60}
+    for more in (earlier, {"grouping_delay": 60, "level": 40}):
+        acts = [wire.action(news.ada, "filed", news.article, **more, **where) for where in ({}, {"using": archive})]
+        assert deliver(wire.body(acts)) == Totals(applied=2)
+
+    for alias in ("default", archive):
+        action = Action.objects.using(alias).get()
+        assert (action.level, action.timestamp) == (40, NOW - timedelta(seconds=9))
+        assert action.changed <= ActionStamp.objects.using(alias).get().at
