@@ -186,6 +186,7 @@ def publish_action(
     when a spider sent it. Returns the event's id, which is the stored action's primary key unless the action is
     merged into another. Raises ValueError or TypeError for what can't be stored.
     """
+    _refuse_objects_as_data(data)
     aimed_at, related_to = _instances(targets), _instances(related)
     known = None if actor is None or getattr(actor, "is_anonymous", False) else actor
     scope = current_scope()
@@ -285,6 +286,14 @@ def _acting(obj: Any) -> Ref:
     if obj._meta.abstract:
         raise TypeError(f"{obj.__name__} is abstract: it has no objects.")
     return Ref(_type_of(obj))
+
+
+def _refuse_objects_as_data(data: Mapping[str, Any]) -> None:
+    for name, value in data.items():
+        if isinstance(value, Instance) or _is_model(value):
+            near = difflib.get_close_matches(name, ("targets", "related", "actor"), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{name!r} is an object ({value._meta.label}), which data can't hold.{hint}")
 
 
 def _is_model(obj: Any) -> bool:

@@ -97,10 +97,10 @@ class ActionFeed(View):
         raise NotImplementedError
 
     def _size(self, request: HttpRequest) -> int:
-        size = int(request.GET.get("size", self.page_size))
-        if size < 1:
-            raise ValueError(size)
-        return min(size, self.max_page_size)
+        size = request.GET.get("size", str(self.page_size))
+        if not (size.isascii() and size.isdecimal() and len(size) < 10 and int(size)):
+            raise ValueError(f"size is a number from 1 to {self.max_page_size}.")
+        return min(int(size), self.max_page_size)
 
 
 class AtomFeed(ActionFeed):

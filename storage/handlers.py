@@ -21,6 +21,8 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext
 
+from footfall.producers.messages import MAX_LEVEL
+from footfall.producers.publish import verb_text
 from footfall.producers.settings import conf
 from footfall.storage import loading, unread
 from footfall.storage.drafts import Draft
@@ -63,8 +65,9 @@ class ActionHandler:
     ``footfall/action.html``.
     """
 
-    verb: ClassVar[str] = ""
-    level: ClassVar[int | None] = None
+    verb: ClassVar[Any] = ""
+    #: A number, or a name of FOOTFALL["LEVELS"].
+    level: ClassVar[int | str | None] = None
 
     #: For whom it is rendered: a user, an anonymous one or None, who see what VISIBLE_OBJECTS lets through.
     viewer: Any = ANYBODY
@@ -76,8 +79,10 @@ class ActionHandler:
         super().__init_subclass__(**kwargs)
         if vars(cls).get("group") == "inherit":
             del cls.group
+        if cls.level is not None:
+            _number(cls.level)  # what is none says so here, not in the worker
         if cls.verb:
-            _handlers[cls.verb] = cls
+            _handlers[verb_text(cls.verb)] = cls
 
     # -- In the worker
 
@@ -206,7 +211,7 @@ def known_verbs() -> set[str]:
 def level_of(verb: str) -> int:
     """The level of an action that states none: its handler's, else DEFAULT_LEVEL."""
     stated = handler_of(verb).level
-    return _number(conf.DEFAULT_LEVEL) if stated is None else stated
+    return _number(conf.DEFAULT_LEVEL if stated is None else stated)
 
 
 def readable_level() -> int:
@@ -215,5 +220,9 @@ def readable_level() -> int:
 
 
 def _number(level: str | int) -> int:
-    """A level of the settings, which name it or give its number."""
-    return int(conf.LEVELS[level]) if isinstance(level, str) else level
+    """A level as it is stored. Raises ValueError for a name that LEVELS doesn't have, or what is no such number."""
+    number = conf.LEVELS.get(level) if isinstance(level, str) else level
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= MAX_LEVEL:
+        names = ", ".join(map(repr, conf.LEVELS))
+        raise ValueError(f"{level!r} is no level: it is one of {names}, or a number from 0 to {MAX_LEVEL}.")
+    return int(number)

@@ -25,8 +25,8 @@ from footfall.producers import publish_view, scope
 from footfall.producers.messages import EARLIEST
 from footfall.producers.settings import conf
 from footfall.storage.clock import stored
+from footfall.storage.handlers import readable_level
 from footfall.storage.loading import alias_of, id_of
-from footfall.storage.ranges import readable_level
 from footfall.storage.refkeys import key_in
 
 if TYPE_CHECKING:
@@ -186,19 +186,25 @@ def mark_all_read(user: Any, up_to: datetime | None = None) -> None:
     is on. Two queries and two statements, and two more where actions are marked as unread.
     """
     from footfall.storage.changetime import site_time
-    from footfall.storage.models import ActionStamp
 
     limit = None if up_to is None else site_time(up_to)
     reader = _key_of(user)
     if reader is None:
         return
-    at = ActionStamp.objects.values_list("at", flat=True).first()
+    at = last_stamp()
     if at is None:  # nothing was ever stored
         return
     at = at if limit is None else min(at, limit)
     with transaction.atomic(using=_home(), savepoint=False):
         _write(user, reader, {"": at})
         _give_up_unread(reader, at)
+
+
+def last_stamp() -> datetime | None:
+    """The greatest ``changed`` of all actions that are committed; None where there are none. One query."""
+    from footfall.storage.models import ActionStamp
+
+    return ActionStamp.objects.values_list("at", flat=True).first()
 
 
 def _give_up_unread(reader: Any, at: datetime) -> None:

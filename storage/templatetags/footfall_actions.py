@@ -39,6 +39,7 @@ from footfall.storage.models import Action
 from footfall.storage.naming import object_of
 from footfall.storage.rendering import bulk_render_html
 from footfall.storage.templatetags.footfall_seen import NOT_GIVEN, is_nothing
+from footfall.storage.unread import last_stamp
 
 register = template.Library()
 
@@ -52,12 +53,15 @@ def activity_feed(
 ) -> SafeString:
     """A page of the feed of ``user``, from the cursor on that the request's ``?after=`` names.
 
-    With a link to older actions and a button that marks all as read. Six queries, and one for each type of object.
+    With a link to older actions and, where any is unread, a button that marks all as read. Seven queries, and one for
+    each type of object. Where a cursor leads past the first page, there is a link to the newest, too.
     """
     request = context.get("request")
     reader = getattr(request, "user", user)
     if not _is_known(user):
         return _rendered("footfall/action_list.html", {"items": []}, request)
+    # What is stored after this moment is not on the page, and not read by its button.
+    up_to = last_stamp()
     page = _page(feed_of(user, include_own=include_own, **filters), size, request)
     unread = Action.bulk_is_unread_for(reader, page.actions)
     texts = bulk_render_html(page.actions, reader, request=request)
@@ -66,11 +70,12 @@ def activity_feed(
             {"action": action, "html": html, "unread": is_new}
             for action, html, is_new in zip(page.actions, texts, unread, strict=True)
         ],
-        "older": _older(request, page.next),
+        "older": _at(request, page.next) if page.next else "",
+        "newest": _at(request, "") if _cursor(request) else "",
         "next": _here(request),
     }
-    if request is not None and reader == user and any(unread):
-        up_to = max(action.changed for action in page.actions)
+    # Read may be what this page shows while there is more on others.
+    if up_to is not None and request is not None and reader == user and (any(unread) or unread_count_of(user, limit=1)):
         shown |= {"mark_all_read": _url("footfall:mark_all_read"), "up_to": up_to.isoformat()}
     return _rendered("footfall/action_list.html", shown, request)
 
@@ -94,8 +99,9 @@ def follow_button(context: RequestContext, obj: Any, actor_only: bool = True) ->
     """A button by which the request's user begins to follow ``obj``, or ends it; a link to the login for a stranger.
 
     With ``actor_only=False`` they are also told of what others do to it. One query for all objects of a model. Nothing
-    for no object, nor for the user's own account. Raises TemplateSyntaxError where there is no request, TypeError for
-    what is no object, LookupError for one of a model that is not connected.
+    for no object, nor for the user's own account. Raises TemplateSyntaxError where there is no request, NoReverseMatch
+    where the URLconf doesn't include `footfall.storage.urls`, TypeError for what is no object, LookupError for one of a
+    model that is not connected.
     """
     request: Any = context.get("request")
     if request is None:
@@ -110,7 +116,7 @@ def follow_button(context: RequestContext, obj: Any, actor_only: bool = True) ->
     if _is_known(request.user):
         following = is_followed(request, obj)
         label, key = object_of(obj)
-        url = _url("footfall:unfollow" if following else "footfall:follow", label, quote(key))
+        url = reverse("footfall:unfollow" if following else "footfall:follow", args=(label, quote(key)))
         shown |= {"following": following, "url": url}
     else:
         shown |= {"login": redirect_to_login(shown["next"]).url}
@@ -148,19 +154,24 @@ def _is_known(user: Any) -> bool:
 
 
 def _page(feed: Any, size: int, request: HttpRequest | None) -> Any:
-    after = request.GET.get(AFTER, "") if request is not None else ""
     try:
-        return feed.page(size=size, after=after)
+        return feed.page(size=size, after=_cursor(request))
     except ValueError:  # a cursor that is none
         return feed.page(size=size)
 
 
-def _older(request: HttpRequest | None, cursor: str | None) -> str:
+def _cursor(request: HttpRequest | None) -> str:
+    return "" if request is None else request.GET.get(AFTER, "")
+
+
+def _at(request: HttpRequest | None, cursor: str) -> str:
     """The address of the page that begins at ``cursor``."""
-    if request is None or not cursor:
+    if request is None:
         return ""
     query = request.GET.copy()
-    query[AFTER] = cursor
+    query.pop(AFTER, None)
+    if cursor:
+        query[AFTER] = cursor
     return f"?{query.urlencode()}"
 
 

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone as django_timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 from newsroom.models import Article, Column
 
 from footfall.producers.messages import Ref
@@ -111,6 +112,20 @@ def test_a_default_handler_that_is_none_is_an_error(settings: Any, named: Any) -
     with pytest.raises(ImproperlyConfigured, match="DEFAULT_HANDLER"):
         default_handler()
     assert [message.id for message in check_default_handler()] == ["footfall.storage.E001"]
+
+
+def test_a_handler_names_its_level_or_gives_its_number() -> None:
+    """What is stored is a number; and what is none is refused where it is written."""
+
+    class Quiet(ActionHandler):
+        verb = gettext_lazy("wrote")
+        level = "DEBUG"
+
+    assert handler_of("wrote") is Quiet
+    assert level_of("wrote") == 10
+    for wrong in ("LOUD", -1, 40_000, True, 3.5):
+        with pytest.raises(ValueError, match="is no level"):
+            type("Wrong", (ActionHandler,), {"level": wrong})
 
 
 def test_the_check_leaves_settings_that_are_no_dict_to_the_producers(settings: Any) -> None:

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import Client, RequestFactory
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from newsroom.models import Article, ArticleTotals, Page, Topic
 from pytest_django import DjangoAssertNumQueries
 from storedactions import store
@@ -217,6 +217,22 @@ def test_the_button_marks_what_the_page_knows_as_read(render: Render, reader: Us
     assert client.post(form["action"], page.sent()).headers["Location"] == "/news/?page=2"
     assert Action.unread_count(reader) == 0
     assert Tags(render(FEED)).named("form") == []
+
+
+def test_the_button_is_there_while_anything_is_unread(render: Render, reader: User, author: User) -> None:
+    """Also where this page shows none of it; and a later page leads back to the newest."""
+    follow(reader, author)
+    old, new = acted(author, minutes=10), acted(author, minutes=5)
+    new.mark_read_for(reader)
+    first = Tags(render("{% activity_feed user size=1 %}", "/news/?page=2"))
+    assert "new" not in first.text
+    assert len(first.named("form")) == 1
+    (older,) = first.named("a")
+
+    second = Tags(render("{% activity_feed user size=1 %}", "/news/" + older["href"]))
+
+    assert [one["id"] for one in second.named("li")] == [f"action-{old.pk}"]
+    assert [one["href"] for one in second.named("a")] == ["?page=2"]
 
 
 def test_the_feed_of_another_is_read_by_who_looks_at_it(render: Render, reader: User, author: User) -> None:
@@ -455,3 +471,11 @@ def test_no_name_acts(render: Render, reader: User) -> None:
         assert not {tag for tag, _ in page.tags} & {"script", "img", "svg"}
         assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     assert XSS in Tags(render(FEED)).text
+
+
+@pytest.mark.urls("newsroom.views")
+def test_a_button_without_its_address_is_an_error(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A form that posts to the page itself would be worse."""
+    monkeypatch.setattr("newsroom.views.urlpatterns", [], raising=False)
+    with pytest.raises(NoReverseMatch, match="footfall"):
+        render("{% follow_button obj %}", obj=Article.objects.create(title="Rain"))

@@ -416,6 +416,12 @@ def test_lazy_text_beside_a_backslash_is_fine(user: User, published: Read) -> No
             id="class that is no model as related object",
         ),
         pytest.param(
+            lambda: publish_action(stored(User), "read", target=stored(Article)),
+            TypeError,
+            "'target' is an object (newsroom.Article), which data can't hold. Did you mean 'targets'?",
+            id="object as data",
+        ),
+        pytest.param(
             lambda: publish_action(stored(User), "read", AbstractUser),
             TypeError,
             "abstract",
