@@ -14,8 +14,8 @@ SQLite has no LATERAL: there a tracker is joined with the actions that the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -41,38 +41,53 @@ Position = tuple[datetime, UUID]
 #: The order of a feed, however its last part is called.
 FEED_ORDER = (("-timestamp", "-id"), ("-timestamp", "-pk"))
 
-#: What the conditions of a range may ask of its tracker.
+#: What the conditions of a range may ask of its tracker, beside the ``role``.
 TRACKER_COLUMNS = ("tracked_type", "tracked_id", "verbs", "excluded", "actor_only", "last_updated")
+
+#: The roles of entries, as a table.
+_ROLES = "(SELECT 'a' AS role UNION ALL SELECT 't' UNION ALL SELECT 'r')"
 
 
 @dataclass(frozen=True, eq=False)
 class Range:
     """Rows that name actions in the field ``key`` and tell their ``timestamp``.
 
-    With ``trackers`` it is a range for each of them: the conditions of ``rows`` name them by `of_tracker`. Of a
-    ``repeated`` range several rows may name the same action.
+    With ``trackers`` it is a range for each of them and of the roles that they follow: the conditions of ``rows`` name
+    those by `of_tracker`. Of a ``repeated`` range several rows may name the same action. A ``short`` one is always read
+    as a whole, by an index that is in another order.
     """
 
     rows: QuerySet[Any]
     key: str = "action_id"
     trackers: QuerySet[Tracker] | None = None
     repeated: bool = False
+    short: bool = False
 
-    def newest(self, limit: int | None, after: Position | None) -> QuerySet[Any, Any]:
-        """The rows after a position, all or the first ``limit``; their columns are timestamp and action id."""
-        rows = self.rows.order_by() if after is None else self.rows.filter(later_in_feed(after, self.key)).order_by()
-        columns = rows.values_list("timestamp", self.key)
-        if limit is None:
-            return columns
-        columns = columns.distinct() if self.repeated else columns
-        return columns.order_by("-timestamp", f"-{self.key}")[:limit]
+    def columns(self, name: str = "timestamp") -> QuerySet[Any, Any]:
+        """What each row has in the column ``name``, and the id of its action; in no order."""
+        return self.rows.order_by().values_list(name, self.key)
+
+    def some(self, limit: int) -> QuerySet[Any, Any]:
+        """The timestamps and ids of any ``limit`` of the actions, or of all if they are fewer."""
+        return self._each_once()[:limit]
+
+    def newest(self, limit: int) -> QuerySet[Any, Any]:
+        """Those of the newest ``limit`` of the actions; of a short range all."""
+        return self.columns() if self.short else self._each_once().order_by("-timestamp", f"-{self.key}")[:limit]
+
+    def _each_once(self) -> QuerySet[Any, Any]:
+        return self.columns().distinct() if self.repeated else self.columns()
+
+    def after(self, position: Position | None) -> Range:
+        """Those rows that a feed has after a position, which may be None."""
+        return self if position is None else replace(self, rows=self.rows.filter(later_in_feed(position, self.key)))
 
 
 def of_tracker(name: str) -> Col:
-    """The field ``name`` of the tracker that a `Range` is of."""
-    from footfall.storage.models import Tracker
+    """The field ``name`` of the tracker that a `Range` is of, or its ``role``."""
+    from footfall.storage.models import ActionObject, Tracker
 
-    return Col(Tracker._meta.db_table, field_of(Tracker, name))
+    return Col(Tracker._meta.db_table, field_of(ActionObject if name == "role" else Tracker, name))
 
 
 def later_in_feed(position: Position, key: str = "pk") -> Q:
@@ -103,27 +118,49 @@ def ids_sql(
 
     Raises EmptyResultSet where there can be none.
     """
-    parts = list(_compiled(ranges, connection, limit, after))
+    quote = connection.ops.quote_name
+    ranges = tuple(part.after(after) for part in ranges)
+    if limit is None:
+        found, params = rows_sql(ranges, connection, Range.columns)
+        return f"SELECT {quote('action_id')} FROM ({found}) AS found", params
+    found, params = rows_sql(ranges, connection, lambda part: part.newest(limit))
+    newest = ", ".join(f"{quote(name)} DESC" for name in ("timestamp", "action_id"))
+    grouped = f"GROUP BY {quote('timestamp')}, {quote('action_id')} ORDER BY {newest} LIMIT {limit:d}"
+    return f"SELECT {quote('action_id')} FROM ({found}) AS found {grouped}", params
+
+
+def rows_sql(
+    ranges: tuple[Range, ...],
+    connection: BaseDatabaseWrapper,
+    chosen: Callable[[Range], QuerySet[Any, Any]],
+    name: str = "timestamp",
+) -> Compiled:
+    """A SELECT of what is ``chosen`` of each of ``ranges``: its column ``name`` and ``action_id``.
+
+    Raises EmptyResultSet where there can be nothing.
+    """
+    parts = list(_compiled(ranges, connection, chosen, name))
     if not parts:
         raise EmptyResultSet
-    quote = connection.ops.quote_name
-    timestamp, action = quote("timestamp"), quote("action_id")
-    sql = f"SELECT {action} FROM ({' UNION ALL '.join(part for part, _ in parts)}) AS found"
-    if limit is not None:
-        sql += f" GROUP BY {timestamp}, {action} ORDER BY {timestamp} DESC, {action} DESC LIMIT {limit:d}"
-    return sql, [param for _, params in parts for param in params]
+    return " UNION ALL ".join(part for part, _ in parts), [param for _, params in parts for param in params]
 
 
 def _compiled(
-    ranges: tuple[Range, ...], connection: BaseDatabaseWrapper, limit: int | None, after: Position | None
+    ranges: tuple[Range, ...],
+    connection: BaseDatabaseWrapper,
+    chosen: Callable[[Range], QuerySet[Any, Any]],
+    name: str,
 ) -> Iterator[Compiled]:
     for part in ranges:
         try:
-            found = _sql(part.newest(limit, after), connection)
+            found = _sql(chosen(part), connection)
             trackers = None if part.trackers is None else _sql(part.trackers.values(*TRACKER_COLUMNS), connection)
         except EmptyResultSet:  # no row can fulfil these conditions
             continue
-        yield _named(part, found, connection) if trackers is None else _of_each(trackers, found, connection)
+        if trackers is None:
+            yield _named(part, found, connection, name)
+        else:
+            yield _of_each(trackers, found, connection, name)
 
 
 def _sql(rows: QuerySet[Any, Any], connection: BaseDatabaseWrapper) -> Compiled:
@@ -131,27 +168,28 @@ def _sql(rows: QuerySet[Any, Any], connection: BaseDatabaseWrapper) -> Compiled:
     return sql, list(params)
 
 
-def _named(part: Range, found: Compiled, connection: BaseDatabaseWrapper) -> Compiled:
+def _named(part: Range, found: Compiled, connection: BaseDatabaseWrapper, name: str) -> Compiled:
     quote, (sql, params) = connection.ops.quote_name, found
-    columns = f"{quote('timestamp')}, {quote(part.key)} AS {quote('action_id')}"
+    columns = f"{quote(name)}, {quote(part.key)} AS {quote('action_id')}"
     return f"SELECT {columns} FROM ({sql}) AS ranged", params
 
 
-def _of_each(trackers: Compiled, found: Compiled, connection: BaseDatabaseWrapper) -> Compiled:
+def _of_each(trackers: Compiled, found: Compiled, connection: BaseDatabaseWrapper, name: str) -> Compiled:
     from footfall.storage.models import Action, Tracker
 
     quote, (of_user, user), (inner, params) = connection.ops.quote_name, trackers, found
+    column, action = quote(name), quote("action_id")
+    in_role = f"SELECT * FROM ({of_user}) AS each JOIN {_ROLES} AS roles ON role = 'a' OR NOT {quote('actor_only')}"
     # Under the name of its table, by which `of_tracker` calls it.
-    tracker = f"({of_user}) AS {quote(Tracker._meta.db_table)}"
-    timestamp, action = quote("timestamp"), quote("action_id")
+    tracker = f"({in_role}) AS {quote(Tracker._meta.db_table)}"
     if connection.vendor == "postgresql":
         # OFFSET keeps the planner from taking the two apart: always from each tracker into an index.
         ranged = f"LATERAL ({inner} OFFSET 0) AS ranged"
-        return f"SELECT ranged.{timestamp}, ranged.{action} FROM {tracker} CROSS JOIN {ranged}", [*user, *params]
+        return f"SELECT ranged.{column}, ranged.{action} FROM {tracker} CROSS JOIN {ranged}", [*user, *params]
     # CROSS JOIN keeps the order of the two.
     joined = f"{tracker} CROSS JOIN {quote(Action._meta.db_table)} AS one"
     among = f"one.{quote('id')} IN (SELECT {action} FROM ({inner}) AS ranged)"
-    return f"SELECT one.{timestamp}, one.{quote('id')} AS {action} FROM {joined} WHERE {among}", [*user, *params]
+    return f"SELECT one.{column}, one.{quote('id')} AS {action} FROM {joined} WHERE {among}", [*user, *params]
 
 
 # -- What a query asks for

@@ -15,12 +15,14 @@ from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DateTimeField, Exists, OuterRef, Q, QuerySet, Value
+from django.db.models.expressions import Col, Combinable
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 
 from footfall.producers.settings import conf
-from footfall.storage.actionids import Range, ids_sql
+from footfall.storage.actionids import Compiled, Range, rows_sql
 from footfall.storage.actionlists import ActionQuerySet
 from footfall.storage.changetime import earliest
 from footfall.storage.followedverbs import follows_verb
@@ -29,8 +31,9 @@ from footfall.storage.keytext import key_from_text, key_text
 from footfall.storage.marks import KEYS, in_chunks, label_of
 from footfall.storage.models import Action, ActionObject, Tracker, ViewMark
 from footfall.storage.naming import object_of
-from footfall.storage.ranges import entries, of_object, of_trackers, since_followed
+from footfall.storage.ranges import entries, of_object, of_trackers, of_trackers_since, since_followed
 from footfall.storage.seen import later_than, wide_mark
+from footfall.storage.upsert import field_of
 from footfall.storage.userkeys import key_or_none
 
 
@@ -47,7 +50,7 @@ def feed_of(user: Any, include_own: bool = False, since_following: bool = False,
         return Action.objects.filter(**filters).none()
     rows = entries(filters, readable=True)
     trackers = Tracker.objects.filter(user_id=reader)
-    ranges = of_trackers(rows.filter(since_followed()) if since_following else rows, trackers)
+    ranges = of_trackers_since(rows, trackers) if since_following else of_trackers(rows, trackers)
     if include_own:
         ranges += (of_object(rows, *object_of(user), "a"),)
     return Action.objects.all().found(ranges).for_viewer(user)
@@ -75,13 +78,29 @@ def unread_count_of(user: Any, using: str | None = None, limit: int | None = Non
         return 0
     connection = connections[using or router.db_for_read(Action)]
     try:
-        ids, params = ids_sql(_unread(reader, {}, connection.alias), connection, limit)
+        sql, params = _unread_sql(reader, connection) if limit is None else _some_unread_sql(reader, connection, limit)
     except EmptyResultSet:
         return 0
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT COUNT(*) FROM (SELECT DISTINCT * FROM ({ids}) AS every) AS each", params)
+        cursor.execute(f"SELECT COUNT(*) FROM ({sql}) AS unread", params)
         (count,) = cursor.fetchone()
     return int(count)
+
+
+def _unread_sql(user: Any, connection: BaseDatabaseWrapper) -> Compiled:
+    """A SELECT of all that is unread. The marks are looked at once, for all of them, and not for each entry."""
+    ranges = _unless_read(user, {}, connection.alias)
+    found, params = rows_sql(ranges, connection, lambda part: part.columns("changed"), "changed")
+    action, changed = (Col("entry", field_of(ActionObject, name)) for name in ("action", "changed"))
+    marks, of_marks = _read_marks(user, action, changed).query.get_compiler(connection=connection).as_sql()
+    entry = f"(SELECT DISTINCT * FROM ({found}) AS found) AS entry"
+    return f"SELECT * FROM {entry} WHERE NOT EXISTS ({marks})", [*params, *of_marks]
+
+
+def _some_unread_sql(user: Any, connection: BaseDatabaseWrapper, limit: int) -> Compiled:
+    """The same for any ``limit`` of them: no more of any range is read, so the marks are looked at in each."""
+    found, params = rows_sql(_unread(user, {}, connection.alias), connection, lambda part: part.some(limit))
+    return f"SELECT DISTINCT {connection.ops.quote_name('action_id')} FROM ({found}) AS found LIMIT {limit:d}", params
 
 
 def followed(user: Any, ids: Iterable[UUID], using: str | None = None) -> set[UUID]:
@@ -115,16 +134,31 @@ def _trackers_of_entry(user: Any) -> QuerySet[Tracker]:
 
 def _unread(user: Any, filters: Mapping[str, Any], using: str | None = None) -> tuple[Range, ...]:
     """Where the actions are found that are unread for the user with the key ``user``."""
+    read = Exists(_read_marks(user, OuterRef("action_id"), OuterRef("changed")))
+    return _unless_read(user, filters, using, ~read)
+
+
+def _unless_read(
+    user: Any, filters: Mapping[str, Any], using: str | None, *conditions: Q | Combinable
+) -> tuple[Range, ...]:
+    """The same, but for the marks that say of one action that it is read: if the ``conditions`` see to them."""
     _refuse_another_database(using)
     label = label_of(Action)
-    marks = ViewMark.objects.filter(user_id=user, object_type=label)
     wide = wide_mark(user, label)
     read_up_to = Coalesce(wide, Value(earliest(), DateTimeField()))
-    read = marks.filter(object_id=key_text(Action, OuterRef("action_id")), seen=True, at__gte=OuterRef("changed"))
-    rows = entries(filters).filter(since_followed(), ~Exists(read), level__gte=readable_level(), changed__gt=read_up_to)
-    unmarked = marks.filter(later_than(wide), seen=False).values_list(key_from_text(Action))
-    taken_back = Action.objects.filter(**filters).filter(pk__in=unmarked, level__gte=readable_level())
+    new = Q(level__gte=readable_level(), changed__gt=read_up_to)
+    unmarked = ViewMark.objects.filter(later_than(wide), user_id=user, object_type=label, seen=False)
+    taken_back = Action.objects.filter(**filters).filter(
+        pk__in=unmarked.values_list(key_from_text(Action)), level__gte=readable_level()
+    )
+    rows = entries(filters).filter(since_followed(), new, *conditions)
     return (*of_trackers(rows, Tracker.objects.filter(user_id=user)), Range(taken_back, key="id"))
+
+
+def _read_marks(user: Any, action: Any, changed: Any) -> QuerySet[ViewMark]:
+    """The user's marks that say of an ``action`` that it is read as it was ``changed``."""
+    marks = ViewMark.objects.filter(user_id=user, object_type=label_of(Action), seen=True)
+    return marks.filter(object_id=key_text(Action, action), at__gte=changed)
 
 
 def _refuse_another_database(using: str | None) -> None:

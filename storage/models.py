@@ -268,13 +268,25 @@ class ActionObject(models.Model):
             )
         ]
         indexes = [
-            # What one object, or any of a model, did or had done to it: in the order of a feed, and what is new.
+            # What one object, or any of a model, did or had done to it: in the order of a feed, what is new, and what
+            # gained an object later. Verb and level are there for rare ones: no row is read to be passed over.
             models.Index(
-                fields=["object_type", "object_id", "role", "-timestamp", "-action"], name="footfall_actionobject_feed"
+                fields=["object_type", "object_id", "role", "-timestamp", "-action", "verb", "level"],
+                name="footfall_actionobject_feed",
             ),
             models.Index(fields=["object_type", "object_id", "role", "-changed"], name="footfall_actionobject_new"),
+            models.Index(
+                fields=["object_type", "object_id", "role", "-renewed"],
+                name="footfall_actionobject_grown",
+                condition=models.Q(renewed__gt=models.F("timestamp")),
+            ),
             models.Index(fields=["object_type", "role", "-timestamp", "-action"], name="footfall_actionobject_tfeed"),
             models.Index(fields=["object_type", "role", "-changed"], name="footfall_actionobject_tnew"),
+            models.Index(
+                fields=["object_type", "role", "-renewed"],
+                name="footfall_actionobject_tgrown",
+                condition=models.Q(renewed__gt=models.F("timestamp")),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 
 from footfall.producers.settings import conf
 from footfall.storage.actionids import Range, of_tracker
+from footfall.storage.clock import stored
 from footfall.storage.followedverbs import follows_verb
-from footfall.storage.handlers import readable_level as readable_level
+from footfall.storage.handlers import readable_level
 
 if TYPE_CHECKING:
     from footfall.storage.models import ActionObject, Tracker
     from footfall.storage.trackerrules import TrackerRules
+
+#: Nothing is later. Of a range that has only one end PostgreSQL expects a third of the table, also for a whole model,
+#: which few follow: then it compiles the query (JIT), and that takes longer than to run it.
+LATEST: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
 #: What an entry repeats of its action.
 COPIED = frozenset({"verb", "level", "timestamp", "renewed", "changed"})
@@ -65,17 +71,20 @@ def of_rules(rows: QuerySet[ActionObject], tracker: TrackerRules) -> tuple[Range
 def of_trackers(rows: QuerySet[ActionObject], trackers: QuerySet[Tracker]) -> tuple[Range, ...]:
     """What each of ``trackers`` follows; the conditions of ``rows`` may name the tracker by `of_tracker`."""
     follows = follows_verb(F("verb"), of_tracker("verbs"), of_tracker("excluded"))
-    rows = rows.filter(follows, object_type=of_tracker("tracked_type"))
-    return tuple(_for_each_role(rows, trackers))
+    rows = rows.filter(follows, object_type=of_tracker("tracked_type"), role=of_tracker("role"))
+    of_objects = Range(rows.filter(object_id=of_tracker("tracked_id")), trackers=trackers.exclude(tracked_id=""))
+    # Of a model any object, and the model itself; an action may be about several.
+    return of_objects, Range(rows, trackers=trackers.filter(tracked_id=""), repeated=True)
 
 
-def _for_each_role(rows: QuerySet[ActionObject], trackers: QuerySet[Tracker]) -> Iterator[Range]:
-    for role in "atr":
-        those = trackers if role == "a" else trackers.filter(actor_only=False)
-        some = rows.filter(role=role)
-        yield Range(some.filter(object_id=of_tracker("tracked_id")), trackers=those.exclude(tracked_id=""))
-        # Of a model any object, and the model itself; an action may be about several.
-        yield Range(some, trackers=those.filter(tracked_id=""), repeated=True)
+def of_trackers_since(rows: QuerySet[ActionObject], trackers: QuerySet[Tracker]) -> tuple[Range, ...]:
+    """The same, of what was renewed since the tracker was made: as it happened then, or began before and grew since."""
+    made = of_tracker("last_updated")
+    grown = rows.filter(timestamp__lt=made, renewed__range=(made, stored(LATEST)), renewed__gt=F("timestamp"))
+    return (
+        *of_trackers(rows.filter(timestamp__gte=made), trackers),
+        *(replace(part, short=True) for part in of_trackers(grown, trackers)),
+    )
 
 
 def since_followed() -> Q:
@@ -86,4 +95,4 @@ def since_followed() -> Q:
     """
     ahead = timedelta(hours=1, seconds=conf.MAX_CLOCK_SKEW_SECONDS)
     earliest = of_tracker("last_updated") - Value(ahead)
-    return Q(renewed__gte=of_tracker("last_updated"), changed__gte=earliest)
+    return Q(renewed__gte=of_tracker("last_updated"), changed__range=(earliest, stored(LATEST)))

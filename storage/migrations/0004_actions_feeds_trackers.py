@@ -120,7 +120,8 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="actionobject",
             index=models.Index(
-                fields=["object_type", "object_id", "role", "-timestamp", "-action"], name="footfall_actionobject_feed"
+                fields=["object_type", "object_id", "role", "-timestamp", "-action", "verb", "level"],
+                name="footfall_actionobject_feed",
             ),
         ),
         migrations.AddIndex(
@@ -138,6 +139,22 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="actionobject",
             index=models.Index(fields=["object_type", "role", "-changed"], name="footfall_actionobject_tnew"),
+        ),
+        migrations.AddIndex(
+            model_name="actionobject",
+            index=models.Index(
+                condition=models.Q(("renewed__gt", models.F("timestamp"))),
+                fields=["object_type", "object_id", "role", "-renewed"],
+                name="footfall_actionobject_grown",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="actionobject",
+            index=models.Index(
+                condition=models.Q(("renewed__gt", models.F("timestamp"))),
+                fields=["object_type", "role", "-renewed"],
+                name="footfall_actionobject_tgrown",
+            ),
         ),
         migrations.AddIndex(
             model_name="deleteditem",

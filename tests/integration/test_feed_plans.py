@@ -110,6 +110,7 @@ ASKED: dict[str, Callable[[User], Any]] = {
     "with own": lambda user: first(user, include_own=True),
     "of a verb": lambda user: first(user, verb="liked"),
     "since following": lambda user: first(user, since_following=True),
+    "since a model is followed": lambda user: first(model_follower(user), since_following=True),
     "is there any": lambda user: feeds.feed_of(user).exists(),
     "of a model": lambda user: first(model_follower(user)),
     "unread count": feeds.unread_count_of,

@@ -218,6 +218,8 @@ class TestTheRule(TestCase):
         assert set(feeds.feed_of(user)) == {a for a in readable if any(matches(tracker, a) for tracker in made)}
         new = {a for a in stored if any(matches(one, a) and a.renewed >= one.last_updated for one in made)}
         assert set(feeds.feed_of(user, since_following=True)) == new & readable
+        newest = sorted(new & readable, key=lambda a: (a.timestamp, a.pk), reverse=True)
+        assert paged(feeds.feed_of(user, since_following=True).for_viewer(None)) == newest
         assert feeds.followed(user, [a.pk for a in stored]) == {a.pk for a in new}
         for tracker in made:
             assert set(Action.objects.tracked_by(tracker)) == {a for a in readable if matches(tracker, a)}
