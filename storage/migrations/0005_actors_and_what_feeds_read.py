@@ -18,6 +18,11 @@ def copy_down(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
         f" SELECT id, 'a', actor_type, actor_id, {names} FROM {action} WHERE actor_type <> ''"
         " ON CONFLICT (action_id, role, object_type, object_id) DO NOTHING"
     )
+    stamp = quote(apps.get_model("footfall_storage", "ActionStamp")._meta.db_table)
+    schema_editor.execute(
+        f"INSERT INTO {stamp} (id, at) SELECT 1, MAX(changed) FROM {action} HAVING COUNT(*) > 0"
+        " ON CONFLICT (id) DO NOTHING"
+    )
 
 
 class Migration(migrations.Migration):

@@ -55,3 +55,4 @@ def test_actions_of_before_have_their_actor_and_order_beside_their_objects() -> 
     ]
     times = after.get_model("footfall_storage", "Action").objects.values_list("renewed", "changed")
     assert set(times) == {(at, at)}
+    assert after.get_model("footfall_storage", "ActionStamp").objects.get().at == at
