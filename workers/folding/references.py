@@ -8,46 +8,31 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from django.apps import apps
-from django.core.exceptions import ValidationError
 from django.db import models, router
 
 from footfall.producers.messages import Ref
 from footfall.producers.reasons import Reason
 from footfall.producers.rules import Malformed
+from footfall.storage.models import KEY_LENGTH
+from footfall.storage.refkeys import installed, key_in
 
 CHUNK = 500  # keys asked for at once: SQLite limits the parameters of a statement
 
 
-@lru_cache(maxsize=1024)
-def _model(label: str) -> type[models.Model] | None:
-    try:
-        model = apps.get_model(label)
-    except (LookupError, ValueError):
-        return None
-    return model._meta.concrete_model or model
-
-
 def model_of(label: str) -> type[models.Model]:
     """The concrete model of ``app_label.model``. Raises Malformed for one that is not installed."""
-    model = _model(label)
+    model = installed(label)
     if model is None:
         raise Malformed(Reason.UNKNOWN_TYPE, f"{label[:80]!r} is not an installed model.")
     return model
 
 
-@lru_cache(maxsize=65536)
 def key_of(model: type[models.Model], text: str) -> Any:
     """The primary key that ``text`` stands for, as a Python value. Raises Malformed where it fits no row."""
-    field: Any = model._meta.pk
-    while field.remote_field is not None:
-        field = field.target_field
-    try:
-        key = field.to_python(text)
-        field.run_validators(key)
-    except (ValidationError, ValueError, OverflowError) as error:
-        raise Malformed(Reason.BAD_KEY, f"{text[:80]!r} is not a primary key of {model._meta.label}: {error}") from None
-    if len(str(key)) > 255:
+    key = key_in(model, text)
+    if key is None:
+        raise Malformed(Reason.BAD_KEY, f"{text[:80]!r} is not a primary key of {model._meta.label}.")
+    if len(str(key)) > KEY_LENGTH:
         raise Malformed(Reason.BAD_KEY, f"{text[:80]!r} is too long for a key.")
     return key
 
