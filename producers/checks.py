@@ -47,6 +47,7 @@ MINIMA: dict[str, int] = {
     "TRUSTED_PROXIES": 0,
     "TRACK_LABELS_PER_MINUTE": 20,  # what a browser may send at once
     "MAX_NEW_LABELS_PER_DAY": 1,
+    "MAX_TRACKERS": 0,
 }
 
 #: Settings that are a list of texts, or None.

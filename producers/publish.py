@@ -54,6 +54,11 @@ def publish_view(user: Any, obj: Instance, at: datetime | None = None) -> uuid.U
     return _publish_view(user, _ref(obj), _alias_of(obj), at)
 
 
+def publish_mark(user: Any, obj: Instance, at: datetime) -> uuid.UUID | None:
+    """Like `publish_view`, but without the scope's user agent: no spider filter drops what a known user has seen."""
+    return _publish_view(user, _ref(obj), _alias_of(obj), at, from_scope=False)
+
+
 def publish_model_view(user: Any, model: type[Instance], at: datetime | None = None) -> uuid.UUID | None:
     """Say that ``user`` has seen every object of ``model``. Returns and raises like `publish_view`."""
     if not _is_model(model):
@@ -66,7 +71,9 @@ def publish_all_viewed(user: Any, at: datetime | None = None) -> uuid.UUID | Non
     return _publish_view(user, None, None, at)
 
 
-def _publish_view(user: Any, ref: Ref | None, using: str | None, at: datetime | None) -> uuid.UUID | None:
+def _publish_view(
+    user: Any, ref: Ref | None, using: str | None, at: datetime | None, *, from_scope: bool = True
+) -> uuid.UUID | None:
     if user is None or getattr(user, "is_anonymous", False):
         return None
     viewer = _ref(user)
@@ -74,7 +81,8 @@ def _publish_view(user: Any, ref: Ref | None, using: str | None, at: datetime | 
     if viewer.type != user_type:
         raise TypeError(f"{user!r} is no {user_type}.")
     assert viewer.id is not None  # of an instance
-    event = View(id=messages.new_id(), at=_time(at), user=viewer.id, object=ref, user_agent=_user_agent(None))
+    user_agent = _user_agent(None) if from_scope else None
+    event = View(id=messages.new_id(), at=_time(at), user=viewer.id, object=ref, user_agent=user_agent)
     return _submit(event, using or _alias_of(user))
 
 
@@ -392,6 +400,9 @@ def _check_options(counted: Any, at: datetime, options: Mapping[str, Any]) -> No
 
 
 def verb_text(verb: Any) -> str:
+    """A verb as it is stored: untranslated. Raises TypeError for what is no text, ValueError for what is no verb."""
+    if not isinstance(verb, (str, Promise)):
+        raise TypeError(f"A verb is a text, not {verb!r}.")
     text = _untranslated(verb) if isinstance(verb, Promise) else str(verb)
     if len(text) > 255:
         raise ValueError("A verb has at most 255 characters.")

@@ -39,7 +39,8 @@ def _is_verb(verb: str) -> bool:
 def check_verb(verb: str) -> None:
     """A verb is a phrase of letters, digits, spaces and punctuation that begins with a letter or digit."""
     if not _is_verb(verb):
-        raise Malformed(Reason.BAD_TEXT, f"{verb[:80]!r} is not a verb: it may hold letters, digits and punctuation.")
+        text = "is not a verb: letters, digits and punctuation, beginning with a letter or digit."
+        raise Malformed(Reason.BAD_TEXT, f"{verb[:80]!r} {text}")
 
 
 @lru_cache(maxsize=4096)

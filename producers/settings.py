@@ -57,6 +57,7 @@ DEFAULTS: dict[str, Any] = {
     "DEFAULT_HANDLER": "footfall.storage.handlers.ActionHandler",  # for verbs without a handler of their own
     "ACTIONS_ATTR": "actions",  # what connected models call their actions,
     "TRACKERS_ATTR": "trackers",  # and their trackers
+    "MAX_TRACKERS": 5_000,  # how many a user may follow by the button; code may track more
     "TRACK_UNREAD": True,  # False: nothing is ever unread
     "AUTO_READ": True,  # what is rendered for a user is read by them
     "VISIBLE_OBJECTS": None,  # a callable(user, queryset) -> queryset, or its import string: what the user may see

@@ -22,7 +22,8 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_POST
 
 from footfall.producers.messages import Ref
-from footfall.storage.changetime import site_time
+from footfall.producers.settings import conf
+from footfall.storage.changetime import earliest, site_time
 from footfall.storage.connecting import connection_of
 from footfall.storage.models import Action, Tracker
 from footfall.storage.refkeys import installed, key_in
@@ -54,14 +55,16 @@ def follow(request: HttpRequest, model: str, key: str) -> HttpResponse:
     """The user follows an object from now on: only what it does itself, or all that it is about (``actor_only`` "0").
 
     ``model`` is ``app_label.model``, ``key`` the primary key, quoted as in the admin's addresses. A model that is not
-    connected, an object that is gone, and one that the user may not see (VISIBLE_OBJECTS) are a 404. Where the user
-    follows it already, that stays as it is.
+    connected, an object that is gone, and one that the user may not see (VISIBLE_OBJECTS) are a 404; who follows
+    MAX_TRACKERS already gets a 409. Where the user follows it already, that stays as it is.
     """
     ref = _ref(model, key)
     obj = resolve([ref], viewer=request.user).get(ref)
     if not isinstance(obj, models.Model) or obj._meta.label_lower != ref.type:
         raise Http404("There is no such object.")
     if not _trackers(request.user, ref).exists():
+        if Tracker.objects.filter(user_id=request.user.pk).count() >= conf.MAX_TRACKERS:
+            return HttpResponse("You follow too many.", status=409, content_type="text/plain")
         track(request.user, obj, actor_only=request.POST.get("actor_only") != "0")
     return _answer(request, following=True)
 
@@ -107,7 +110,10 @@ def _time(text: str) -> datetime | None:
     at = parse_datetime(text)
     if at is None:
         raise ValueError(text)
-    return site_time(at)
+    at = site_time(at)
+    if at < earliest():
+        raise ValueError(text)
+    return at
 
 
 def _answer(request: HttpRequest, **told: Any) -> HttpResponse:

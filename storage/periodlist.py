@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import build_q_object_from_lookup_parameters
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils import timezone
@@ -100,11 +101,13 @@ class PeriodList(ChangeList):
             raise IncorrectLookupParameters
         try:
             found = super().get_filters(request)
-        except (ValueError, OverflowError) as error:  # the year 9999 has none after it
+            specs, _has_filters, remaining, *_rest = found
+            chosen: ChainMap[str, Any] = ChainMap(remaining, *(spec.used_parameters for spec in specs))
+            self._period = {name: value for name, value in chosen.items() if name.partition("__")[0] == self._field}
+            # Also as SQL: a database may have no words for a time at the edge of the calendar.
+            self.root_queryset.filter(self.in_period).query.sql_with_params()
+        except (ValueError, OverflowError, ValidationError) as error:  # the year 9999 has none after it
             raise IncorrectLookupParameters from error
-        specs, _has_filters, remaining, *_rest = found
-        chosen: ChainMap[str, Any] = ChainMap(remaining, *(spec.used_parameters for spec in specs))
-        self._period = {name: value for name, value in chosen.items() if name.partition("__")[0] == self._field}
         return found
 
     @property

@@ -90,6 +90,8 @@ def unread_count(user: Any, limit: int | None = None) -> int | str:
         return 0
     if limit is None:
         return unread_count_of(user)
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        raise template.TemplateSyntaxError(f"unread_count: limit is a number from 0 up, not {limit!r}.")
     count = unread_count_of(user, limit=limit + 1)
     return count if count <= limit else f"{limit}+"
 
@@ -104,13 +106,13 @@ def follow_button(context: RequestContext, obj: Any, actor_only: bool = True) ->
     model that is not connected.
     """
     request: Any = context.get("request")
-    if request is None:
-        raise template.TemplateSyntaxError("follow_button: there is no 'request' in the context.")
+    if getattr(request, "user", None) is None:
+        raise template.TemplateSyntaxError("follow_button: there is no 'request' with a user in the context.")
     if is_nothing(obj) or obj == request.user:
         return ""
     if not isinstance(obj, models.Model):
         raise TypeError(f"{obj!r} is not a model instance.")
-    if connection_of(type(obj)) is None:
+    if connection_of(obj.__class__) is None:
         raise LookupError(f"{obj._meta.label} is not connected (footfall.storage.actions.connect).")
     shown: dict[str, Any] = {"object": obj, "actor_only": actor_only, "next": _here(request)}
     if _is_known(request.user):
@@ -135,6 +137,7 @@ def render_action(context: RequestContext, action: Any, user: Any = NOT_GIVEN) -
     entries_of(action)  # and with it those of the others
     request = context.get("request")
     reader = getattr(request, "user", None) if user is NOT_GIVEN else user
+    reader = None if is_nothing(reader) else reader
     (html,) = bulk_render_html([action], reader, request=request)
     return html
 

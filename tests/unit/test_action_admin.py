@@ -436,3 +436,13 @@ def test_no_name_acts(admin_client: Client, payload: str) -> None:
         assert 'href="javascript:' not in page
     for answer in answers[:6]:
         assert not {"\x1b", "\x07", "\x85", "\u2028", "\u202e"} & {*answer.content.decode()}
+
+
+@pytest.mark.parametrize("query", [{"timestamp__gte": "0001-01-01 00:00:00+14:00"}, {"timestamp__year": "1"}])
+def test_a_time_that_a_database_may_have_no_words_for_is_no_error(
+    admin_client: Client, author: User, query: dict[str, str]
+) -> None:
+    """SQLite refuses it: then the admin leads back to the list."""
+    acted(author)
+    response = admin_client.get(ACTIONS, query)
+    assert response.status_code == 200 or response.headers["Location"] == f"{ACTIONS}?e=1"

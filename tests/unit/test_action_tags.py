@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import Client, RequestFactory
 from django.urls import NoReverseMatch, reverse
+from django.utils.functional import SimpleLazyObject
 from newsroom.models import Article, ArticleTotals, Page, Topic
 from pytest_django import DjangoAssertNumQueries
 from storedactions import store
@@ -471,6 +472,14 @@ def test_no_name_acts(render: Render, reader: User) -> None:
         assert not {tag for tag, _ in page.tags} & {"script", "img", "svg"}
         assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     assert XSS in Tags(render(FEED)).text
+
+
+def test_an_object_that_is_looked_up_late_has_a_button(render: Render) -> None:
+    article = Article.objects.create(title="Rain")
+
+    page = Tags(render("{% follow_button obj %}", obj=SimpleLazyObject(lambda: article)))
+
+    assert len(page.named("form")) == 1
 
 
 @pytest.mark.urls("newsroom.views")

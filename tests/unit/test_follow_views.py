@@ -100,6 +100,18 @@ def test_whoever_follows_already_goes_on_as_before(client: Client, reader: User,
 @pytest.mark.parametrize(
     ("sent", "actor_only"), [({}, True), ({"actor_only": "0"}, False), ({"actor_only": "x"}, True)]
 )
+def test_a_user_follows_a_bounded_number_by_button(client: Client, article: Article, settings: Any) -> None:
+    """What is followed already, and what is left, is not too many."""
+    settings.FOOTFALL = {**settings.FOOTFALL, "MAX_TRACKERS": 1}
+    other = Article.objects.create(title="b")
+
+    statuses = [client.post(url(one)).status_code for one in (article, other, article)]
+    client.post(url(article, "unfollow"))
+
+    assert statuses == [302, 409, 302]
+    assert client.post(url(other)).status_code == 302
+
+
 def test_a_button_may_follow_all_that_is_done_to_it(
     client: Client, article: Article, sent: dict[str, str], actor_only: bool
 ) -> None:
@@ -326,7 +338,9 @@ def test_what_is_no_time_is_a_400(client: Client, up_to: str) -> None:
     assert not ViewMark.objects.exists()
 
 
-def test_a_time_at_the_edge_of_the_calendar_is_an_answer(client: Client) -> None:
+def test_a_time_at_the_edge_of_the_calendar_is_an_answer(client: Client, author: User) -> None:
+    """Also where there is something to be read."""
+    stamped(author, 4)
     for up_to in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
         response: HttpResponse = client.post(READ, {"up_to": up_to})
         assert response.status_code in (302, 400)

@@ -421,6 +421,8 @@ def test_lazy_text_beside_a_backslash_is_fine(user: User, published: Read) -> No
             "'target' is an object (newsroom.Article), which data can't hold. Did you mean 'targets'?",
             id="object as data",
         ),
+        pytest.param(lambda: publish_action(stored(User), None), TypeError, "A verb is a text", id="no verb"),
+        pytest.param(lambda: publish_action(stored(User), 3), TypeError, "A verb is a text", id="number as verb"),
         pytest.param(
             lambda: publish_action(stored(User), "read", AbstractUser),
             TypeError,
