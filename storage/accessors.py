@@ -11,13 +11,12 @@ from django.db import models, router
 from django.db.models import Q, QuerySet
 
 from footfall.storage.actionlists import ActionQuerySet
-from footfall.storage.feeds import feed_of
+from footfall.storage.feeds import feed_of, unread_of
 from footfall.storage.marks import label_of
 from footfall.storage.models import Action, ActionObject, Tracker
 from footfall.storage.naming import model_of
-from footfall.storage.resolving import resolve
+from footfall.storage.resolving import Hidden, resolve
 from footfall.storage.tracked import ref_of, verbs_of
-from footfall.storage.unread import unread_actions
 from footfall.storage.userkeys import is_user, user_key
 
 Role = ActionObject.Role
@@ -61,7 +60,7 @@ class ObjectActions(_OfAnObject):
 
     def unread(self, **filters: Any) -> ActionQuerySet:
         """The actions that are unread for the user. For users only."""
-        return unread_actions(self._user("unread"), **filters)
+        return unread_of(self._user("unread"), **filters)
 
     def unread_count(self) -> int:
         """How many actions are unread for the user. One query. For users only."""
@@ -104,15 +103,17 @@ class ObjectTrackers(_OfAnObject):
     def tracked(self, *models: type[models.Model] | str, verbs: Any = (), **filters: Any) -> set[Any]:
         """What the user follows: objects, models, and the `DeletedItem` of what is gone. For users only.
 
-        Of these ``models`` (or labels) only, if any, and for any of ``verbs``, if any. One query, and one for each
-        type and 500 objects. Raises LookupError for a label that is not an installed model's.
+        Of these ``models`` (or labels) only, if any, and for any of ``verbs``, if any. What the user may not see any
+        more (VISIBLE_OBJECTS) is left out. One query, and one for each type and 500 objects. Raises LookupError for a
+        label that is not an installed model's.
         """
         rows = Tracker.objects.filter(user_id=user_key(self._user("tracked")), **filters)
         if models:
             rows = rows.filter(tracked_type__in={label_of(model_of(model)) for model in models})
         asked = verbs_of(verbs)
         refs = [row.tracked_ref for row in rows if not asked or any(map(row.follows, asked))]
-        return set(resolve(refs).values())
+        found = resolve(refs, viewer=self.instance).values()
+        return {one for one in found if not isinstance(one, Hidden)}
 
     def _following(self) -> Q:
         ref = ref_of(self.instance)

@@ -63,6 +63,11 @@ class Range:
     repeated: bool = False
     short: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A queryset is run to be pickled, its query is not.
+        trackers = None if self.trackers is None else self.trackers.query
+        return _range_of, (self.rows.query, self.key, trackers, self.repeated, self.short)
+
     def columns(self, name: str = "timestamp") -> QuerySet[Any, Any]:
         """What each row has in the column ``name``, and the id of its action; in no order."""
         return self.rows.order_by().values_list(name, self.key)
@@ -81,6 +86,15 @@ class Range:
     def after(self, position: Position | None) -> Range:
         """Those rows that a feed has after a position, which may be None."""
         return self if position is None else replace(self, rows=self.rows.filter(later_in_feed(position, self.key)))
+
+
+def _range_of(rows: Query, key: str, trackers: Query | None, repeated: bool, short: bool) -> Range:
+    return Range(_queryset(rows), key, None if trackers is None else _queryset(trackers), repeated, short)
+
+
+def _queryset(query: Query) -> QuerySet[Any]:
+    assert query.model is not None  # of rows
+    return QuerySet(query.model, query)
 
 
 def of_tracker(name: str) -> Col:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models.query import ModelIterable
 from django.utils import timezone
 
 from footfall.producers.settings import conf
-from footfall.storage import loading, unread
+from footfall.storage import loading
 from footfall.storage.actionids import ActionIds, Position, continued, in_feed_order, is_untouched, later_in_feed
 from footfall.storage.ranges import entries, of_object, of_rules
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: The longest page.
 MAX_PAGE = 1000
+
+#: The fields of an action on which it depends whether it is unread.
+ASKED_OF = ("level", "changed")
 
 
 class ActionQuerySet(models.QuerySet["Action"]):
@@ -45,10 +48,23 @@ class ActionQuerySet(models.QuerySet["Action"]):
     def tracked_by(self, tracker: TrackerRules, **filters: Any) -> ActionQuerySet:
         """Actions that ``tracker`` (a stored one or a `TempTracker`) follows, also those from before it was made.
 
-        ``filters`` are look-ups on `Action`; without one on the level those from READABLE_LEVEL on. No query. Raises
-        FieldError.
+        ``filters`` are look-ups on `Action`; without a lower level (``level__gte``, …) those from READABLE_LEVEL on.
+        No query. Raises FieldError.
         """
         return self.found(of_rules(entries(filters, readable=True), tracker))
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete them, with their entries and everybody's marks on them, in one transaction.
+
+        A worker that is just adding to one of them comes first, or finds it gone and tries again.
+        """
+        held = self.order_by("pk").select_for_update()
+        with transaction.atomic(using=held.db):
+            list(held.values_list("pk", flat=True))
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]  # as Django marks it for templates
+    delete.queryset_only = True  # type: ignore[attr-defined]  # and for managers
 
     def page(self, size: int = 20, after: str = "") -> Page:
         """The first ``size`` actions, or those after the cursor ``after``, which is the ``next`` of another page.
@@ -122,10 +138,15 @@ class ActionQuerySet(models.QuerySet["Action"]):
 
 
 def load_for(viewer: Any, actions: Sequence[Action]) -> None:
-    """Load what ``actions`` are about, as ``viewer`` sees it, and whether they are unread for them."""
+    """Load what ``actions`` are about, as ``viewer`` sees it, and whether they are unread for them.
+
+    That not where what it depends on is deferred: it would be loaded for each of them.
+    """
+    from footfall.storage import unread
+
     if actions:
         loading.load(actions, viewer=viewer)
-        if conf.TRACK_UNREAD:
+        if conf.TRACK_UNREAD and actions[0].get_deferred_fields().isdisjoint(ASKED_OF):
             unread.load_flags(viewer, actions)
 
 

@@ -13,11 +13,11 @@ class StorageConfig(AppConfig):
         """Make the registry of datasets reachable for the producers, fill it from each app, listen to deletions."""
         from footfall.producers.settings import conf
         from footfall.storage import forgetting
-        from footfall.storage.checks import check_default_handler, check_visible_objects
+        from footfall.storage.checks import check_connected_models, check_default_handler, check_visible_objects
         from footfall.storage.datasets import site
 
         self.datasets = site
-        for check in (check_default_handler, check_visible_objects):
+        for check in (check_default_handler, check_visible_objects, check_connected_models):
             checks.register(check)
         autodiscover_modules("trackabledata", "action_handlers")
         forgetting.connect(conf.MARKED_MODELS)

@@ -1,4 +1,4 @@
-"""System checks of what reads and shows actions. None touches the network or a database."""
+"""System checks of what reads and shows actions, and of what they are about. None touches the network or a database."""
 
 import inspect
 from typing import Any
@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from footfall.producers.checks import is_dict
 from footfall.producers.settings import conf
+from footfall.storage.connecting import connected_models, overwritten
 from footfall.storage.handlers import default_handler
 from footfall.storage.resolving import visibility
 
@@ -37,3 +38,15 @@ def check_visible_objects(**_: Any) -> list[CheckMessage]:
         hint = "It is a function of a user and a queryset that returns a queryset, or its import string."
         return [Error(text, hint=hint, id="footfall.storage.E002")]
     return []
+
+
+def check_connected_models(**_: Any) -> list[CheckMessage]:
+    """Connected models still have their actions and trackers."""
+    if not is_dict():
+        return []
+    hint = "Or give the relation another related_name."
+    return [
+        Error(text, hint=hint, obj=model, id="footfall.storage.E003")
+        for model in connected_models()
+        for text in overwritten(model)
+    ]

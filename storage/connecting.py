@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import NoneType
 from typing import TypeVar, overload
 
 from django.apps import apps
@@ -69,6 +70,19 @@ def connected_models() -> list[type[models.Model]]:
     return [model for model in apps.get_models() if connection_of(model) is not None]
 
 
+def overwritten(model: type[models.Model]) -> list[str]:
+    """What has come under the accessors' names on ``model`` itself since it was connected, a sentence each.
+
+    Django puts what a relation points back by (``related_name``) over what is there, without a word.
+    """
+    accessors = (("ACTIONS_ATTR", ActionsAccessor), ("TRACKERS_ATTR", TrackersAccessor))
+    return [
+        _taken(model, setting)
+        for setting, accessor in accessors
+        if not isinstance(vars(model).get(getattr(conf, setting)), (accessor, NoneType))
+    ]
+
+
 def _refuse_what_is_no_table(model: type[models.Model]) -> None:
     if not (isinstance(model, type) and issubclass(model, models.Model)):
         raise TypeError(f"connect takes a model class, not {model!r}.")
@@ -80,8 +94,12 @@ def _free(model: type[models.Model], setting: str, accessor: type[A]) -> tuple[s
     name: str = getattr(conf, setting)
     there = next((vars(base)[name] for base in model.__mro__ if name in vars(base)), None)
     if there is not None and not isinstance(there, accessor):
-        raise ImproperlyConfigured(f'{model._meta.label} has a {name!r} of its own: set FOOTFALL["{setting}"].')
+        raise ImproperlyConfigured(_taken(model, setting))
     return name, accessor
+
+
+def _taken(model: type[models.Model], setting: str) -> str:
+    return f'{model._meta.label} has a {getattr(conf, setting)!r} of its own: set FOOTFALL["{setting}"].'
 
 
 def _listen(model: type[models.Model]) -> None:

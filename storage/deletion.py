@@ -3,7 +3,8 @@
 Django tells of each object that it is about to delete before the first row goes, and again of each when its row is
 gone. They are gathered the first time, and all taken together at the first time of the second kind: a few statements
 for a deletion of thousands. They are gathered among the transaction's commit hooks, which Django itself drops with
-whatever is rolled back: what was not deleted after all is never taken for deleted later.
+whatever is rolled back: what was not deleted after all is never taken for deleted later. That they were taken under a
+savepoint which they lie outside of stands there, too: rolled back to it, they are taken once more.
 """
 
 from __future__ import annotations
@@ -31,6 +32,19 @@ class Doomed:
     left: Left | None = None
     purged: bool = False
 
+    def __post_init__(self) -> None:
+        assert self.ref.id  # a blank one stands for a whole model
+
+    def __call__(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """That ``those`` were taken; a commit hook as `Doomed`."""
+
+    those: list[Doomed]
+
     def __call__(self) -> None:
         pass
 
@@ -42,14 +56,26 @@ def gather(doomed: Doomed, using: str) -> None:
 
 
 def take_gathered(using: str) -> list[Doomed]:
-    """What was gathered since this was asked last; nothing of it is left among the commit hooks. No query."""
+    """What was gathered since this was asked last. No query.
+
+    When the deletion that is the outermost has asked, nothing of it is left among the commit hooks.
+    """
     connection = connections[using]
     if not getattr(connection, GATHERED, False):
         return []
-    setattr(connection, GATHERED, False)
     hooks = connection.run_on_commit
-    connection.run_on_commit = [hook for hook in hooks if not isinstance(hook[1], Doomed)]
-    return [hook for _, hook, *_ in hooks if isinstance(hook, Doomed)]
+    before = {one for _, hook, *_ in hooks if isinstance(hook, Taken) for one in hook.those}
+    taken = [hook for _, hook, *_ in hooks if isinstance(hook, Doomed) and hook not in before]
+    savepoints = set(connection.savepoint_ids)
+    # A hook goes only where a rollback that would take this back drops it anyway.
+    connection.run_on_commit = [
+        hook for hook in hooks if not (isinstance(hook[1], (Doomed, Taken)) and savepoints <= hook[0])
+    ]
+    outside = any(isinstance(hook[1], Doomed) for hook in connection.run_on_commit)
+    setattr(connection, GATHERED, outside)
+    if outside and taken:
+        transaction.on_commit(Taken(taken), using=using)
+    return taken
 
 
 def where_kept(model: type[models.Model], using: str, act: Callable[[str], None]) -> None:

@@ -32,7 +32,7 @@ from footfall.storage.marks import KEYS, in_chunks, label_of
 from footfall.storage.models import Action, ActionObject, Tracker, ViewMark
 from footfall.storage.naming import object_of
 from footfall.storage.ranges import entries, of_object, of_trackers, of_trackers_since, since_followed
-from footfall.storage.seen import later_than, wide_mark
+from footfall.storage.seen import later_than, refuse_another_database, wide_mark
 from footfall.storage.upsert import field_of
 from footfall.storage.userkeys import key_or_none
 
@@ -41,9 +41,9 @@ def feed_of(user: Any, include_own: bool = False, since_following: bool = False,
     """The actions that the trackers of ``user`` follow, newest first; with ``include_own`` their own, too. No query.
 
     ``since_following`` leaves out what was not renewed since its tracker was made. ``filters`` are look-ups on
-    `Action`; without one on the level those from READABLE_LEVEL on. A slice or page of it reads no more of the entries
-    of each tracker than it shows, and comes with its objects and its unread flags; what is filtered further, or
-    ordered otherwise, is chosen from all. An anonymous user, or None, has an empty feed. Raises FieldError.
+    `Action`; without a lower level (``level__gte``, …) those from READABLE_LEVEL on. A slice or page of it reads no
+    more of the entries of each tracker than it shows, and comes with its objects and its unread flags; what is filtered
+    further, or ordered otherwise, is chosen from all. An anonymous user, or None, has an empty feed. Raises FieldError.
     """
     reader = key_or_none(user)
     if reader is None:
@@ -78,7 +78,10 @@ def unread_count_of(user: Any, using: str | None = None, limit: int | None = Non
         return 0
     connection = connections[using or router.db_for_read(Action)]
     try:
-        sql, params = _unread_sql(reader, connection) if limit is None else _some_unread_sql(reader, connection, limit)
+        if limit is None:
+            sql, params = _unread_sql(reader, connection, using)
+        else:
+            sql, params = _some_unread_sql(reader, connection, using, limit)
     except EmptyResultSet:
         return 0
     with connection.cursor() as cursor:
@@ -87,9 +90,9 @@ def unread_count_of(user: Any, using: str | None = None, limit: int | None = Non
     return int(count)
 
 
-def _unread_sql(user: Any, connection: BaseDatabaseWrapper) -> Compiled:
+def _unread_sql(user: Any, connection: BaseDatabaseWrapper, using: str | None) -> Compiled:
     """A SELECT of all that is unread. The marks are looked at once, for all of them, and not for each entry."""
-    ranges = _unless_read(user, {}, connection.alias)
+    ranges = _unless_read(user, {}, using)
     found, params = rows_sql(ranges, connection, lambda part: part.columns("changed"), "changed")
     action, changed = (Col("entry", field_of(ActionObject, name)) for name in ("action", "changed"))
     marks, of_marks = _read_marks(user, action, changed).query.get_compiler(connection=connection).as_sql()
@@ -97,9 +100,9 @@ def _unread_sql(user: Any, connection: BaseDatabaseWrapper) -> Compiled:
     return f"SELECT * FROM {entry} WHERE NOT EXISTS ({marks})", [*params, *of_marks]
 
 
-def _some_unread_sql(user: Any, connection: BaseDatabaseWrapper, limit: int) -> Compiled:
+def _some_unread_sql(user: Any, connection: BaseDatabaseWrapper, using: str | None, limit: int) -> Compiled:
     """The same for any ``limit`` of them: no more of any range is read, so the marks are looked at in each."""
-    found, params = rows_sql(_unread(user, {}, connection.alias), connection, lambda part: part.some(limit))
+    found, params = rows_sql(_unread(user, {}, using), connection, lambda part: part.some(limit))
     return f"SELECT DISTINCT {connection.ops.quote_name('action_id')} FROM ({found}) AS found LIMIT {limit:d}", params
 
 
@@ -142,7 +145,7 @@ def _unless_read(
     user: Any, filters: Mapping[str, Any], using: str | None, *conditions: Q | Combinable
 ) -> tuple[Range, ...]:
     """The same, but for the marks that say of one action that it is read: if the ``conditions`` see to them."""
-    _refuse_another_database(using)
+    refuse_another_database(Action.objects.using(using))
     label = label_of(Action)
     wide = wide_mark(user, label)
     read_up_to = Coalesce(wide, Value(earliest(), DateTimeField()))
@@ -159,11 +162,3 @@ def _read_marks(user: Any, action: Any, changed: Any) -> QuerySet[ViewMark]:
     """The user's marks that say of an ``action`` that it is read as it was ``changed``."""
     marks = ViewMark.objects.filter(user_id=user, object_type=label_of(Action), seen=True)
     return marks.filter(object_id=key_text(Action, action), at__gte=changed)
-
-
-def _refuse_another_database(using: str | None) -> None:
-    home = router.db_for_write(ViewMark)
-    # Where both are written to one database, both may be read from any copy of it.
-    routed = using in (None, router.db_for_read(Action)) and router.db_for_write(Action) == home
-    if not routed and using not in (home, router.db_for_read(ViewMark)):
-        raise ValueError(f"The marks are kept in the database {home!r}: one query can't tell what is unread elsewhere.")

@@ -63,7 +63,7 @@ class ActionFeed(View):
             def get_actions(self, request, pk):
                 article = get_object_or_404(Article.objects.public(), pk=pk)
                 self.title = f"Activity on {article}"
-                return article.actions.as_target()
+                return article.actions.as_target(level__gte=level.INFO)
     """
 
     http_method_names = ["get", "head", "options"]

@@ -29,6 +29,7 @@ from footfall.storage.models import Action, Tracker
 from footfall.storage.refkeys import installed, key_in
 from footfall.storage.resolving import resolve
 from footfall.storage.tracking import track
+from footfall.storage.userkeys import user_key
 from footfall.storage.views import back
 
 View = Callable[..., HttpResponse]
@@ -63,7 +64,7 @@ def follow(request: HttpRequest, model: str, key: str) -> HttpResponse:
     if not isinstance(obj, models.Model) or obj._meta.label_lower != ref.type:
         raise Http404("There is no such object.")
     if not _trackers(request.user, ref).exists():
-        if Tracker.objects.filter(user_id=request.user.pk).count() >= conf.MAX_TRACKERS:
+        if Tracker.objects.filter(user_id=user_key(request.user)).count() >= conf.MAX_TRACKERS:
             return HttpResponse("You follow too many.", status=409, content_type="text/plain")
         track(request.user, obj, actor_only=request.POST.get("actor_only") != "0")
     return _answer(request, following=True)

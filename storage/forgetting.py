@@ -1,6 +1,6 @@
 """Listens to deletions, and says what follows one, in the same transaction.
 
-- Marks on the object go, and those of a deleted user, with the user's trackers.
+- Marks on the object go, also on an action, and those of a deleted user, with the user's trackers.
 - An object of a connected model leaves a `DeletedItem`, or takes its actions and trackers along: as it was connected.
 
 How objects are gathered for that, thousands at a time, is the business of `footfall.storage.deletion`. What is kept in
@@ -28,9 +28,8 @@ from footfall.storage.deletion import Doomed, gather, take_gathered, where_kept
 from footfall.storage.marks import label_of
 from footfall.storage.models import KEY_LENGTH, Action, DeletedItem, Tracker, ViewMark
 from footfall.storage.naming import key_of, model_of
-from footfall.storage.purging import purge_actions, purge_trackers
+from footfall.storage.purging import delete_marks, purge_actions, purge_trackers
 from footfall.storage.tombstones import left_of, write_del_items
-from footfall.storage.unmarking import delete_marks
 
 #: Apps whose objects nobody looks at.
 INTERNAL = {"django.contrib.admin", "django.contrib.contenttypes", "django.contrib.sessions", "django_dramatiq"}
@@ -40,9 +39,10 @@ PERMISSION = "auth.permission"
 def connect(labels: Sequence[str] | None) -> None:
     """Listen to the deletion of users, of connected models, and of those named by ``labels`` (None: all of the site's).
 
-    Of their proxies, too. A model that is listened to is no longer deleted by one blind statement: Django fetches its
-    objects first. Raises ImproperlyConfigured for a label that is not an installed model's.
+    Of their proxies, too, and of actions. A model that is listened to is no longer deleted by one blind statement:
+    Django fetches its objects first. Raises ImproperlyConfigured for a label that is not an installed model's.
     """
+    listen_to(Action)
     for model in [*marked_models(labels), *connected_models()]:
         listen_to(model)
 

@@ -24,7 +24,7 @@ from django.utils.translation import gettext
 from footfall.producers.messages import MAX_LEVEL
 from footfall.producers.publish import verb_text
 from footfall.producers.settings import conf
-from footfall.storage import loading, unread
+from footfall.storage import loading
 from footfall.storage.drafts import Draft
 from footfall.storage.resolving import ANYBODY
 from footfall.storage.sentences import link_to, name_of, sentence
@@ -55,6 +55,8 @@ level = _Levels()
 class ActionHandler:
     """How the actions of one verb behave. What a class without a verb says stands for those that inherit from it.
 
+    It is registered under the verb that it states itself: one that inherits a verb takes nobody's place.
+
     In the worker: ``combine_with_<other verb>(own, other)``, a static or class method, returns True when the two drafts
     of one unit of work are one action; ``own`` is the draft of this class's verb. Whatever is no letter, digit or
     underscore in the verb is written as an underscore. ``group`` is inherited (``group = "inherit"`` says so, too).
@@ -81,8 +83,8 @@ class ActionHandler:
             del cls.group
         if cls.level is not None:
             _number(cls.level)  # what is none says so here, not in the worker
-        if cls.verb:
-            _handlers[verb_text(cls.verb)] = cls
+        if own_verb := vars(cls).get("verb"):
+            _handlers[verb_text(own_verb)] = cls
 
     # -- In the worker
 
@@ -158,6 +160,8 @@ class ActionHandler:
         Queries only where that was neither given nor loaded. A template takes the objects from the handler: the
         action's own are not held back from anybody.
         """
+        from footfall.storage import unread
+
         user = context.get("user")
         if user is not None and "unread" not in context:
             context["unread"] = unread.bulk_is_unread(user, [self.action])[0]

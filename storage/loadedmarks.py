@@ -57,14 +57,20 @@ def cached_marks(user: Any, key: Any, label: str) -> LoadedMarks:
 
     Own marks that are not later than the user's mark on the model or on everything decide nothing and are not loaded.
     """
-    cache: dict[str, LoadedMarks] | None = getattr(user, CACHE, None)
-    if cache is None:
-        cache = {}
-        setattr(user, CACHE, cache)
+    cache = cache_of(user)
     if label not in cache:
         rows = ViewMark.objects.filter(user_id=key, object_type__in=("", label))
         cache[label] = LoadedMarks().add(_values(rows.filter(Q(object_id="") | later_than(wide_mark(key, label)))))
     return cache[label]
+
+
+def cache_of(user: Any) -> dict[str, LoadedMarks]:
+    """What is loaded on this user instance, by label: the same dict until `forget_cached`, then another one."""
+    cache: dict[str, LoadedMarks] | None = getattr(user, CACHE, None)
+    if cache is None:
+        cache = {}
+        setattr(user, CACHE, cache)
+    return cache
 
 
 def forget_cached(user: Any) -> None:

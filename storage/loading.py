@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import router
+from django.utils.functional import LazyObject
 
 from footfall.producers.messages import Ref
 from footfall.storage.resolving import ANYBODY, resolve, restricted
@@ -97,8 +98,9 @@ class _Loader:
         self.ids = dict.fromkeys(ids)
         self._using = using
         self._entries: dict[UUID, list[Entry]] | None = None
-        # By viewer, who is kept: the identity of one that is gone could be another's.
-        self._objects: dict[object, tuple[Any, dict[UUID, Objects]]] = {}
+        # By viewer, who is kept: the identity of one that is gone could be another's. Another instance of a user may
+        # have other permissions.
+        self._objects: dict[int, tuple[Any, dict[UUID, Objects]]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Loader, (list(self.ids), self._using)
@@ -113,11 +115,10 @@ class _Loader:
         return self._entries
 
     def objects(self, viewer: Any) -> dict[UUID, Objects]:
-        viewer = viewer if restricted(viewer) else ANYBODY
-        identity = _identity(viewer)
-        if identity not in self._objects:
-            self._objects[identity] = (viewer, self._resolved(viewer))
-        return self._objects[identity][1]
+        viewer = _unwrapped(viewer) if restricted(viewer) else ANYBODY
+        if id(viewer) not in self._objects:
+            self._objects[id(viewer)] = (viewer, self._resolved(viewer))
+        return self._objects[id(viewer)][1]
 
     def _resolved(self, viewer: Any) -> dict[UUID, Objects]:
         entries = self.entries()
@@ -139,10 +140,12 @@ def _loader_in(action: Action) -> _Loader | None:
     return loader if loader is not None and id_of(action) in loader.ids else None
 
 
-def _identity(viewer: Any) -> object:
-    """The same for two instances of one saved user."""
-    key = getattr(viewer, "pk", None)
-    return id(viewer) if key is None else ("saved", key)
+def _unwrapped(viewer: Any) -> Any:
+    """The very user, of whom a request has a lazy proxy."""
+    if not isinstance(viewer, LazyObject):
+        return viewer
+    viewer.__class__  # noqa: B018 - which sets it up
+    return viewer.__dict__["_wrapped"]
 
 
 def _stored_entries(ids: Iterable[UUID], using: str) -> dict[UUID, list[Entry]]:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from footfall.storage.models import ViewMark
 from footfall.storage.upsert import latest, upsert, with_latest
@@ -24,6 +24,7 @@ KEYS = 500
 CONDITIONS = 100
 
 T = TypeVar("T")
+M = TypeVar("M", bound=models.Model)
 
 
 def raise_marks(marks: Mapping[MarkKey, datetime], using: str, *, seen: bool = True) -> None:
@@ -62,10 +63,14 @@ def in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def delete_idle(chosen: Q, using: str) -> None:
     """Delete the marks ``chosen``, but for those that somebody else is writing. One statement, in a transaction."""
-    marks = ViewMark.objects.using(using)
     # Such a one does no harm, and waiting for it might be in a circle.
-    idle = marks.filter(chosen).select_for_update(skip_locked=True).values("pk")
-    marks.filter(pk__in=idle).delete()
+    locked(ViewMark.objects.using(using).filter(chosen), skip_locked=True).delete()
+
+
+def locked(rows: QuerySet[M], *order: str, skip_locked: bool = False) -> QuerySet[M]:
+    """``rows`` as they are to be deleted: all are locked first, in the order of the fields ``order``. No query."""
+    found = rows.order_by(*order).select_for_update(skip_locked=skip_locked).values("pk")
+    return rows.model._base_manager.using(rows.db).filter(pk__in=found)
 
 
 def _narrower_than(object_type: str) -> Q:

@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, router, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from footfall.producers.messages import Ref
 from footfall.producers.reasons import DEADLY
-from footfall.storage import loading, rendering, unread
+from footfall.storage import loading, readerflags
 from footfall.storage.actionlists import ActionQuerySet
 from footfall.storage.handlers import ActionHandler, handler_of
 from footfall.storage.trackerrules import TempTracker as TempTracker
@@ -160,12 +160,24 @@ class Action(models.Model):
     def __str__(self) -> str:
         return f"{self.actor_type}:{self.actor_id} {self.verb}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what it knows of its readers: a cache is for all of them."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != readerflags.FLAGS}
+
     def refresh_from_db(self, using: str | None = None, fields: Any = None, from_queryset: Any = None) -> None:
         """Read it again; whom it is about, and whether it is unread, are asked anew then."""
         super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
         if fields is None:  # deferred fields are loaded by this, too
             loading.forget(self)
-            unread.forget(self)
+            readerflags.forget(self)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete it with its entries and everybody's marks on it; see `ActionQuerySet.delete`."""
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            list(Action.objects.using(using).filter(pk=self.pk).select_for_update().values_list("pk"))
+            return super().delete(*args, **kwargs)
 
     @property
     def handler(self) -> ActionHandler:
@@ -193,7 +205,7 @@ class Action(models.Model):
 
     def render(self, user: Any = None, context: Mapping[str, Any] | None = None) -> str:
         """The action as text for ``user``, who has read it then where AUTO_READ is on. See `bulk_render`."""
-        return rendering.bulk_render([self], user, context)[0]
+        return self.bulk_render([self], user, context)[0]
 
     @classmethod
     def bulk_render(
@@ -203,41 +215,53 @@ class Action(models.Model):
 
         With AUTO_READ the user has read them then: that is published, not written, so it costs no query.
         """
+        from footfall.storage import rendering
+
         return rendering.bulk_render(actions, user, context)
 
     # -- Read and unread
 
     def is_unread_for(self, user: Any) -> bool:
         """Whether ``user`` follows it, can read it (READABLE_LEVEL), and has not read it since it last grew."""
-        return unread.bulk_is_unread(user, [self])[0]
+        return self.bulk_is_unread_for(user, [self])[0]
 
     def mark_read_for(self, user: Any, force: bool = False) -> bool:
         """``user`` has read it, if AUTO_READ is on or ``force`` is given. Returns whether it was unread. Writes now."""
-        return unread.bulk_mark_read(user, [self], force=force)[0]
+        return self.bulk_mark_read_for(user, [self], force)[0]
 
     def mark_unread_for(self, user: Any) -> None:
         """It is unread for ``user`` until it is marked as read, whether or not they follow it. Writes now."""
+        from footfall.storage import unread
+
         unread.mark_unread(user, [self])
 
     @classmethod
     def bulk_is_unread_for(cls, user: Any, actions: Iterable[Action]) -> list[bool]:
         """`is_unread_for` of each of ``actions``, in two queries."""
+        from footfall.storage import unread
+
         return unread.bulk_is_unread(user, actions)
 
     @classmethod
     def bulk_mark_read_for(cls, user: Any, actions: Iterable[Action], force: bool = False) -> list[bool]:
         """`mark_read_for` of each of ``actions``."""
+        from footfall.storage import unread
+
         return unread.bulk_mark_read(user, actions, force=force)
 
     @classmethod
     def mark_all_read(cls, user: Any, up_to: datetime | None = None) -> None:
         """``user`` has read what is stored by now (or had ``changed`` by ``up_to``). What comes later is unread."""
+        from footfall.storage import unread
+
         unread.mark_all_read(user, up_to)
 
     @classmethod
     def unread_count(cls, user: Any) -> int:
         """How many actions are unread for ``user``. One query; none for an anonymous user."""
-        return unread.unread_count(user)
+        from footfall.storage import feeds
+
+        return feeds.unread_count_of(user)
 
 
 class ActionObject(models.Model):

@@ -26,11 +26,14 @@ LATEST: Final = datetime(9999, 12, 30, tzinfo=UTC)
 #: What an entry repeats of its action.
 COPIED = frozenset({"verb", "level", "timestamp", "renewed", "changed"})
 
+#: The look-ups that ask for low levels, too. (One that bounds them above does not.)
+FROM_LEVEL = frozenset({"level", "level__exact", "level__in", "level__gt", "level__gte", "level__range"})
+
 
 def entries(filters: Mapping[str, Any], *, readable: bool = False) -> QuerySet[ActionObject]:
     """The entries of actions that fulfil ``filters``, which are look-ups on `Action`. Raises FieldError.
 
-    ``readable``: from READABLE_LEVEL on, unless one of the filters is about the level.
+    ``readable``: from READABLE_LEVEL on, unless one of the filters says with which level they begin, or which it is.
     """
     from footfall.storage.models import Action, ActionObject
 
@@ -39,7 +42,7 @@ def entries(filters: Mapping[str, Any], *, readable: bool = False) -> QuerySet[A
     others = {name: value for name, value in filters.items() if name not in own}
     if others:
         rows = rows.filter(Exists(Action.objects.filter(pk=OuterRef("action_id")).filter(**others)))
-    if readable and not any(_field(name) == "level" for name in filters):
+    if readable and FROM_LEVEL.isdisjoint(filters):
         rows = rows.filter(level__gte=readable_level())
     return rows
 

@@ -9,6 +9,18 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import models
 
+#: The longest key that is stored.
+LONGEST = 255
+
+
+def is_storable(text: str) -> bool:
+    """Whether ``text`` may stand in a row, or be asked for: it is no longer than a key, and has no NUL or surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return len(text) <= LONGEST and "\0" not in text
+
 
 @lru_cache(maxsize=1024)
 def installed(label: str) -> type[models.Model] | None:
@@ -20,9 +32,13 @@ def installed(label: str) -> type[models.Model] | None:
     return None if model._meta.swapped else model._meta.concrete_model or model
 
 
-@lru_cache(maxsize=65536)
 def key_in(model: type[models.Model], text: str) -> Any:
     """The primary key of ``model`` that ``text`` stands for, as a Python value; None where it fits no row."""
+    return _key_in(model, text) if is_storable(text) else None
+
+
+@lru_cache(maxsize=65536)
+def _key_in(model: type[models.Model], text: str) -> Any:
     field: Any = model._meta.pk
     while field.remote_field is not None:
         field = field.target_field

@@ -26,9 +26,10 @@ Made = TypeVar("Made")
 def bulk_render(actions: Iterable[Action], user: Any = None, context: Mapping[str, Any] | None = None) -> list[str]:
     """Each of ``actions`` as text, as ``user`` may see it; without one as an anonymous visitor may.
 
-    ``context`` is handed to their handlers, with ``user`` and the true ``unread`` where a user is given. With AUTO_READ
-    the user has read them then: that is published, not written. After a page of a feed it costs no query; other
-    actions are loaded together.
+    ``context`` is handed to their handlers, with ``user`` and the true ``unread`` where a user is given; a ``user`` in
+    it counts as given. With AUTO_READ the user has read them then: that is published, not written. After a page of a
+    feed it costs no query; other actions are loaded together, and know from then on whether they are unread (see
+    `footfall.storage.unread.load_flags`). Raises TypeError for what is no user, ValueError for an unsaved one.
 
     Where a handler raises, that is logged, and its action reads as without a handler of its own, so that one doesn't
     take a page down; with DEBUG it raises, as errors of the database always do.
@@ -64,8 +65,10 @@ def _rendered(
 ) -> list[Made]:
     listed = list(actions)
     given = dict(context or {})
+    user = given.get("user") if user is None else user
     if user is None:
         return made_for(None, listed, lambda handler: one(handler, given))
+    unread.load_flags(user, listed)
     new = {action.pk: is_new for action, is_new in zip(listed, unread.bulk_is_unread(user, listed), strict=True)}
     made = made_for(
         user, listed, lambda handler: one(handler, {**given, "user": user, "unread": new[handler.action.pk]})
@@ -81,9 +84,9 @@ def _made(
 ) -> Made:
     """What ``make`` makes of the first of the handler ``classes`` with which it doesn't raise."""
     first, *others = classes
-    handler = first(action)
-    handler.viewer = viewer
     try:
+        handler = first(action)
+        handler.viewer = viewer
         return make(handler)
     except DatabaseError:
         raise  # the transaction may be lost with it

@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 from footfall.producers.messages import Ref
 from footfall.producers.settings import conf
 from footfall.storage.keytext import key_text
-from footfall.storage.refkeys import installed, key_in
+from footfall.storage.refkeys import installed, is_storable, key_in
 
 logger = logging.getLogger("footfall.resolving")
 
@@ -62,7 +62,7 @@ def resolve(refs: Iterable[Ref], viewer: Any = ANYBODY, using: str | None = None
     holds back is `Hidden`, which takes one more query to tell from what is gone; a description it holds back is left
     out. Where it raises, that is logged, and nothing of that model is shown.
     """
-    wanted = dict.fromkeys(refs)
+    wanted = [ref for ref in dict.fromkeys(refs) if is_storable(ref.type) and is_storable(ref.id or "")]
     found: dict[Ref, Any] = {}
     by_model: dict[type[models.Model], Keys] = defaultdict(dict)
     for ref in wanted:

@@ -30,7 +30,7 @@ def unseen_condition(user: Any, queryset: models.QuerySet[Any], updated_field: s
     Raises NoChangeTime, TypeError for a primary key that SQL can't write as text, ValueError where the marks are kept
     in another database than the rows.
     """
-    _refuse_another_database(queryset)
+    refuse_another_database(queryset)
     model = queryset.model
     changed = change_expression(queryset, updated_field)
     own = ViewMark.objects.filter(user_id=user, object_type=label_of(model), object_id=_own_key(model)).order_by()
@@ -65,7 +65,8 @@ def _covers(mark: Subquery, changed: Combinable) -> Q:
     return Q(Coalesce(GreaterThanOrEqual(mark, changed), no, output_field=models.BooleanField()))
 
 
-def _refuse_another_database(queryset: models.QuerySet[Any]) -> None:
+def refuse_another_database(queryset: models.QuerySet[Any]) -> None:
+    """Raise ValueError where the marks are kept in another database than these rows: no query can join them."""
     home = router.db_for_write(ViewMark)
     # Rows that are routed as the marks are may be read from any copy of that database.
     chosen: str | None = queryset._db  # type: ignore[attr-defined]  # the alias given to using(), if any
@@ -73,5 +74,5 @@ def _refuse_another_database(queryset: models.QuerySet[Any]) -> None:
     if not routed and queryset.db not in (home, router.db_for_read(ViewMark)):
         raise ValueError(
             f"The marks are kept in the database {home!r}, these rows of {queryset.model._meta.label} in "
-            f"{queryset.db!r}: load them and ask ViewTracker.flag()."
+            f"{queryset.db!r}: load them and ask ViewTracker.flag() (of actions: Action.bulk_is_unread_for)."
         )

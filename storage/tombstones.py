@@ -3,8 +3,9 @@
 A model says so by two methods, both called just before the deletion, when the object is still whole:
 ``deleted_item_description() -> str``, without which ``str(obj)`` is kept, and a warning given; and
 ``deleted_item_serialization()``, which returns what JSON can hold (None: nothing), without which it is
-``{"pk": "<key as text>"}``. One that raises, or returns what can't be stored, is logged and does not stop the
-deletion: the object is then described by its model and key.
+``{"pk": "<key as text>"}``. Times, dates, Decimals, UUIDs and lazy texts in it become texts. One that raises, or
+returns what can't be stored, is logged and does not stop the deletion: the object is then described by its model and
+key. But an error of the database does stop it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 from django.db import connections, models, router
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 from django.utils.functional import Promise
 
@@ -28,7 +29,7 @@ from footfall.producers.rules import check_data
 from footfall.storage.marks import in_chunks, label_of
 from footfall.storage.models import DeletedItem
 from footfall.storage.naming import key_of
-from footfall.storage.upsert import upsert
+from footfall.storage.upsert import replaced, upsert
 
 logger = logging.getLogger("footfall.tombstones")
 
@@ -80,7 +81,7 @@ def left_of(instance: models.Model, ref: Ref, using: str) -> Left:
     """
     whole = instance
     if instance._state.adding:
-        whole = type(instance)._base_manager.using(using).filter(pk=instance.pk).first() or instance
+        whole = instance.__class__._base_manager.using(using).filter(pk=instance.pk).first() or instance
     left = Left(ref, _description(whole, ref), _serialization(whole, ref), timezone.now(), using)
     setattr(instance, REMEMBERED, left)
     return left
@@ -90,7 +91,7 @@ def _description(instance: models.Model, ref: Ref) -> str:
     by_key = f"{instance._meta.verbose_name} {ref.id}"
     if hasattr(instance, "deleted_item_description"):
         return _asked(instance, "deleted_item_description", _text, by_key)
-    _warn_of(type(instance))
+    _warn_of(instance.__class__)
     return _asked(instance, "__str__", _text, by_key) or by_key
 
 
@@ -121,7 +122,8 @@ def _text(value: Any) -> str:
 def _json(value: Any) -> Any:
     if value is None:
         return {}
-    plain = json.loads(json.dumps(value, allow_nan=False))  # as it will be read, whatever becomes of ``value``
+    # As it will be read, whatever becomes of ``value``.
+    plain = json.loads(json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False))
     check_data(plain)
     return plain
 
@@ -148,14 +150,10 @@ def write_del_items(left: Sequence[Left], using: str) -> None:
 
     Runs in the caller's transaction.
     """
-    changes = {"description": _given, "serialization": _given, "deleted_at": _given}
+    changes = dict.fromkeys(("description", "serialization", "deleted_at"), replaced)
     rows = {one.ref: (one.ref.type, one.ref.id, one.description, one.serialization, one.at) for one in left}
     for some in in_chunks(sorted(rows.values(), key=lambda row: row[:2]), WRITTEN):
         upsert(DeletedItem, ("object_type", "object_id"), changes, some, using)
-
-
-def _given(connection: BaseDatabaseWrapper, stored: str, given: str, field: models.Field[Any, Any]) -> str:
-    return given
 
 
 # -- After it
@@ -189,7 +187,7 @@ def _stored(instance: models.Model, remembered: Left | None) -> DeletedItem | No
     if remembered is not None:
         ref = remembered.ref
     elif instance.pk is not None:
-        ref = Ref(label_of(type(instance)), key_of(instance))
+        ref = Ref(label_of(instance.__class__), key_of(instance))
     else:
         return None
     rows = DeletedItem.objects.using(router.db_for_write(DeletedItem))
@@ -198,8 +196,8 @@ def _stored(instance: models.Model, remembered: Left | None) -> DeletedItem | No
 
 
 def _exists(instance: models.Model) -> bool:
-    home = router.db_for_write(type(instance), instance=instance)
-    return type(instance)._base_manager.using(home).filter(pk=instance.pk).exists()
+    home = router.db_for_write(instance.__class__, instance=instance)
+    return instance.__class__._base_manager.using(home).filter(pk=instance.pk).exists()
 
 
 def _is_pending(left: Left) -> bool:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from django.db import connections, models, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext_noop
 
 from footfall.producers.messages import Ref
 from footfall.producers.publish import publish_action
 from footfall.storage.changetime import site_time
-from footfall.storage.marks import KEYS, in_chunks
+from footfall.storage.loadedmarks import forget_cached
+from footfall.storage.marks import KEYS
 from footfall.storage.models import Tracker
+from footfall.storage.refconditions import about, any_of
 from footfall.storage.tracked import refs_of, verbs_of
-from footfall.storage.upsert import upsert
+from footfall.storage.upsert import replaced, upsert
 from footfall.storage.userkeys import user_key
 
 #: What is logged, untranslated, and translated where it is shown.
@@ -26,9 +27,6 @@ STARTED = gettext_noop("started tracking")
 STOPPED = gettext_noop("stopped tracking")
 
 KEY = ("user", "tracked_type", "tracked_id")
-
-#: So many trackers are locked at once: a statement has fewer than 65,536 parameters.
-LOCKED = 25_000
 
 #: Stands as ``excluded`` in what is new until `_take_new`, in the same transaction: no verb, and nobody else sees it.
 NEW = ["*"]
@@ -66,6 +64,7 @@ def track(
         if log:
             new = _take_new(key, alias)
             _log(user, STARTED, [obj for ref, obj in objects.items() if ref in new], using)
+    forget_cached(user)
 
 
 def untrack(user: Any, to_untrack: Any, verbs: Any = None, log: bool = False, using: str | None = None) -> None:
@@ -73,7 +72,7 @@ def untrack(user: Any, to_untrack: Any, verbs: Any = None, log: bool = False, us
 
     The last verb takes the tracker with it; a tracker of all verbs remembers those taken out of it. What was not
     followed is passed over. With ``log`` one action "stopped tracking" is published about those that are not followed
-    at all any more, if any. A few statements for 500 objects. Raises like `track`.
+    at all any more, if any. A few statements for 500 objects of a model. Raises like `track`.
     """
     key, objects, alias = user_key(user), refs_of(to_untrack), _alias(using)
     taken = None if verbs is None else verbs_of(verbs)
@@ -81,6 +80,7 @@ def untrack(user: Any, to_untrack: Any, verbs: Any = None, log: bool = False, us
         gone = {ref for some in _held(key, objects, alias) for ref in _take(some, taken, alias)}
         if log:
             _log(user, STOPPED, [obj for ref, obj in objects.items() if ref in gone], using)
+    forget_cached(user)
 
 
 def _alias(using: str | None) -> str:
@@ -98,13 +98,9 @@ def _given(verbs: Any, actor_only: bool | None, last_updated: datetime | None) -
 
 def _write(user: Any, refs: Iterable[Ref], given: Values, using: str) -> None:
     """Store trackers with the values ``given``, over those that stand: these exclude nothing any more."""
-    changes = {**dict.fromkeys(given, _replaced), "excluded": _emptied}
+    changes = {**dict.fromkeys(given, replaced), "excluded": _emptied}
     rows = ((user, ref.type, ref.id or "", *(given[name] for name in changes)) for ref in refs)
     upsert(Tracker, KEY, changes, rows, using)
-
-
-def _replaced(connection: BaseDatabaseWrapper, stored: str, given: str, field: models.Field[Any, Any]) -> str:
-    return given
 
 
 def _emptied(connection: BaseDatabaseWrapper, stored: str, given: str, field: models.Field[Any, Any]) -> str:
@@ -121,21 +117,13 @@ def _take_new(user: Any, using: str) -> set[Ref]:
 
 def _held(user: Any, refs: Iterable[Ref], using: str) -> Iterator[list[Tracker]]:
     """The user's trackers of ``refs``, locked until the end of the transaction: all at once, on SQLite some hundred."""
-    locks = connections[using].features.has_select_for_update
-    for some in in_chunks(refs, LOCKED if locks else KEYS):
-        rows = Tracker.objects.using(using).filter(_any_of(some), user_id=user)
-        if not locks:
+    for condition in any_of(about(refs, "tracked_type", "tracked_id"), using):
+        rows = Tracker.objects.using(using).filter(condition, user_id=user)
+        if not connections[using].features.has_select_for_update:
             # SQLite: who writes first is alone until the commit, and reads what then stands.
             rows.update(actor_only=F("actor_only"))
         # In the order in which `track` writes: two that meet must not wait in a circle.
         yield list(rows.select_for_update().order_by("tracked_type", "tracked_id"))
-
-
-def _any_of(refs: Iterable[Ref]) -> Q:
-    keys: dict[str, list[str]] = defaultdict(list)
-    for ref in refs:
-        keys[ref.type].append(ref.id or "")
-    return Q(*(Q(tracked_type=label, tracked_id__in=some) for label, some in keys.items()), _connector=Q.OR)
 
 
 def _take(trackers: Iterable[Tracker], verbs: list[str] | None, using: str) -> set[Ref]:

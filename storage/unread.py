@@ -8,66 +8,43 @@ they could see. So what is committed later is unread, whatever the clocks say. (
 `ViewTracker` sets on the model, is at the time of the clock: it also covers what is just being committed.)
 
 Below READABLE_LEVEL, with TRACK_UNREAD off and for an anonymous user (or None) everything is read, without a query.
+`footfall.storage.feeds` is the same rule in SQL.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.db import router, transaction
 
-from footfall.producers import publish_view, scope
+from footfall.producers import scope
 from footfall.producers.messages import EARLIEST
+from footfall.producers.publish import publish_mark
 from footfall.producers.settings import conf
+from footfall.storage.changetime import site_time
 from footfall.storage.clock import stored
+from footfall.storage.feeds import followed
 from footfall.storage.handlers import readable_level
+from footfall.storage.loadedmarks import LoadedMarks, cache_of, forget_cached, marks_on
 from footfall.storage.loading import alias_of, id_of
+from footfall.storage.marks import in_chunks, locked, raise_marks
+from footfall.storage.models import Action, ActionStamp, ViewMark
+from footfall.storage.readerflags import State, forget, known, remember
 from footfall.storage.refkeys import key_in
-
-if TYPE_CHECKING:
-    from footfall.storage.actionlists import ActionQuerySet
-    from footfall.storage.loadedmarks import LoadedMarks
-    from footfall.storage.models import Action
+from footfall.storage.userkeys import key_or_none
 
 #: What marks call actions.
 ACTION = "footfall_storage.action"
 
-#: Where an action keeps what it knows of its readers.
-FLAGS = "_footfall_unread"
-
-#: Marks written by one statement.
+#: Marks written by one statement, and ids in one condition.
 ROWS = 5_000
 
 #: The least time that databases tell apart.
 TICK = timedelta(microseconds=1)
-
-#: Said of a flag: it was known once, and is to be asked again.
-ONCE = object()
-
-
-class State(NamedTuple):
-    """Whether an action is ``unread``, whether a mark says that it is ``read``, and the time of a mark that would."""
-
-    unread: bool
-    read: bool
-    at: datetime
-
-
-@dataclass(frozen=True)
-class Flag:
-    """What an action knows of a reader: while the user instance has the same loaded ``marks``; None: in any case."""
-
-    state: State
-    marks: object
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # What belongs to a user's page stays behind when an action is put into a cache.
-        return Flag, (self.state, None if self.marks is None else ONCE)
 
 
 # -- Asked
@@ -76,11 +53,12 @@ class Flag:
 def bulk_is_unread(user: Any, actions: Iterable[Action]) -> list[bool]:
     """Whether each of ``actions`` is unread for ``user``. Two queries at most; none for those that know it already."""
     listed = list(actions)
-    reader = _key_of(user)
+    reader = key_or_none(user)
     if reader is None:
         return [False] * len(listed)
-    _flag(user, reader, [action for action in listed if not _knows(action, user, reader)], ONCE)
-    return [_flags(action)[reader].state.unread for action in listed]
+    told = [known(action, reader, cache_of(user)) for action in listed]
+    asked = iter(_states(user, reader, [action for action, state in zip(listed, told, strict=True) if state is None]))
+    return [(state or next(asked)).unread for state in told]
 
 
 def load_flags(user: Any, actions: Iterable[Action]) -> None:
@@ -89,24 +67,13 @@ def load_flags(user: Any, actions: Iterable[Action]) -> None:
     They know it until a mark is set through the same instance of the user; of what a worker or another process marks
     they hear nothing.
     """
-    reader = _key_of(user)
-    if reader is not None:
-        unknown = [action for action in actions if not _knows(action, user, reader)]
-        _flag(user, reader, unknown, _marks_in(user))
-
-
-def unread_actions(user: Any, **filters: Any) -> ActionQuerySet:
-    """What is unread for ``user``, as a queryset; ``filters`` are look-ups on `Action`. No query."""
-    from footfall.storage import feeds
-
-    return feeds.unread_of(user, **filters)
-
-
-def unread_count(user: Any) -> int:
-    """How many actions are unread for ``user``. One query."""
-    from footfall.storage import feeds
-
-    return feeds.unread_count_of(user)
+    reader = key_or_none(user)
+    if reader is None:
+        return
+    marks = cache_of(user)
+    unknown = [action for action in actions if known(action, reader, marks) is None]
+    for action, state in zip(unknown, _states(user, reader, unknown), strict=True):
+        remember(action, reader, state, marks)
 
 
 # -- Marked
@@ -115,24 +82,24 @@ def unread_count(user: Any) -> int:
 def publish_read(user: Any, actions: Iterable[Action]) -> None:
     """Say that ``user`` has read ``actions``: those that are unread, or don't know. No query: a worker sets the marks.
 
-    These very instances know it at once. Written now is what no worker would mark: an action that lies in another
-    database than they look for it in, or whose time no event may have.
+    Whatever the reader's user agent: who is logged in has read it. These very instances know it at once. Written now is
+    what no worker would mark: an action that lies in another database than they look for it in, or whose time no event
+    may have.
     """
-    reader = _key_of(user)
+    reader = key_or_none(user)
     if reader is None or not conf.TRACK_UNREAD:
         return
     now: dict[str, datetime] = {}
     with scope():
         for action in filter(_is_readable, actions):
-            flag = _flags(action).get(reader)
-            if flag is not None and _knows(action, user, reader) and not flag.state.unread:
+            state = known(action, reader, cache_of(user)) or State(unread=True, read=False, at=action.changed)
+            if not state.unread:
                 continue
-            at = action.changed if flag is None else max(action.changed, flag.state.at)
-            if _is_in_reach(action, at):
-                publish_view(user, action, at=at)
+            if _is_in_reach(action, state.at):
+                publish_mark(user, action, state.at)
             else:
-                now[_text_of(action)] = at
-            _flags(action)[reader] = Flag(State(unread=False, read=True, at=at), marks=None)
+                now[_text_of(action)] = state.at
+            remember(action, reader, State(unread=False, read=True, at=state.at), marks=None)
     _write(user, reader, now)
 
 
@@ -143,17 +110,13 @@ def bulk_mark_read(user: Any, actions: Iterable[Action], *, force: bool = False)
     5,000 marks. What an action gained since it was loaded stays unread.
     """
     listed = list(actions)
-    reader = _key_of(user)
+    reader = key_or_none(user)
     if reader is None or not (conf.AUTO_READ or force):
         return [False] * len(listed)
-    states = _states(user, reader, listed)
-    were = [
-        # What was just published as read is not in the marks yet.
-        state.unread and not (_knows(action, user, reader) and not _flags(action)[reader].state.unread)
-        for action, state in zip(listed, states, strict=True)
-    ]
-    unmarked = [(action, state.at) for action, state in zip(listed, states, strict=True) if not state.read]
-    _write(user, reader, {_text_of(action): at for action, at in unmarked})
+    states = list(zip(listed, _states(user, reader, listed), strict=True))
+    # What was just published as read is not in the marks yet.
+    were = [state.unread and (known(action, reader, cache_of(user)) or state).unread for action, state in states]
+    _write(user, reader, {_text_of(action): state.at for action, state in states if not state.read})
     return were
 
 
@@ -162,9 +125,7 @@ def mark_unread(user: Any, actions: Iterable[Action]) -> None:
 
     One query, and one statement for 5,000 marks.
     """
-    from footfall.storage.loadedmarks import marks_on
-
-    reader = _key_of(user)
+    reader = key_or_none(user)
     if reader is None or not conf.TRACK_UNREAD:
         return
     listed = list(filter(_is_readable, actions))
@@ -174,7 +135,7 @@ def mark_unread(user: Any, actions: Iterable[Action]) -> None:
         at, _ = marks.latest(ACTION, _text_of(action))
         # As little later as can be: the mark that says the contrary will have to be as late.
         later[_text_of(action)] = max(action.changed, at or action.changed) + TICK
-        _flags(action).pop(reader, None)
+        forget(action, reader)
     _write(user, reader, later, seen=False)
 
 
@@ -185,10 +146,8 @@ def mark_all_read(user: Any, up_to: datetime | None = None) -> None:
     are routed to counts. Raises TypeError for what is no datetime, ValueError for one without a time zone where USE_TZ
     is on. Two queries and two statements, and two more where actions are marked as unread.
     """
-    from footfall.storage.changetime import site_time
-
     limit = None if up_to is None else site_time(up_to)
-    reader = _key_of(user)
+    reader = key_or_none(user)
     if reader is None:
         return
     at = last_stamp()
@@ -202,8 +161,6 @@ def mark_all_read(user: Any, up_to: datetime | None = None) -> None:
 
 def last_stamp() -> datetime | None:
     """The greatest ``changed`` of all actions that are committed; None where there are none. One query."""
-    from footfall.storage.models import ActionStamp
-
     return ActionStamp.objects.values_list("at", flat=True).first()
 
 
@@ -212,22 +169,17 @@ def _give_up_unread(reader: Any, at: datetime) -> None:
 
     These are later themselves, so they would outlast the mark on the model.
     """
-    from footfall.storage.models import Action, ViewMark
-
     own = ViewMark.objects.using(_home()).filter(user_id=reader, object_type=ACTION, seen=False)
-    ids = [key_in(Action, text) for text in own.values_list("object_id", flat=True)]
-    if ids:
+    # In the order in which workers write them, and so lock them.
+    texts = own.order_by("object_id").values_list("object_id", flat=True)
+    for some in in_chunks(list(texts), ROWS):
+        ids = [key_in(Action, text) for text in some]
         read = Action.objects.filter(pk__in=ids, changed__lte=at).values_list("pk", flat=True)
-        # Locked in the order in which workers write them.
-        gone = own.filter(object_id__in=list(map(str, read))).order_by("object_id").select_for_update()
-        own.filter(pk__in=gone.values("pk")).delete()
+        locked(own.filter(object_id__in=list(map(str, read))), "object_id").delete()
 
 
 def _write(user: Any, reader: Any, marks: Mapping[str, datetime], *, seen: bool = True) -> None:
     """Raise the reader's marks on actions, by the ids of these as text; "" stands for all of them."""
-    from footfall.storage.loadedmarks import forget_cached
-    from footfall.storage.marks import in_chunks, raise_marks
-
     if not marks:
         return
     with transaction.atomic(using=_home(), savepoint=False):
@@ -240,13 +192,11 @@ def _write(user: Any, reader: Any, marks: Mapping[str, datetime], *, seen: bool 
 
 
 def _states(user: Any, reader: Any, actions: Sequence[Action]) -> list[State]:
-    from footfall.storage.loadedmarks import marks_on
-
     readable = list(filter(_is_readable, actions)) if conf.TRACK_UNREAD else []
     marks = marks_on(reader, ((ACTION, _text_of(action)) for action in readable))
     marked = {id_of(action): _marked(action, marks) for action in readable}
-    followed = _followed(user, (one for one in readable if not any(marked[id_of(one)][:2])))
-    states = {key: state._replace(unread=state.unread or key in followed) for key, state in marked.items()}
+    by_tracker = _followed(user, (one for one in readable if not any(marked[id_of(one)][:2])))
+    states = {key: state._replace(unread=state.unread or key in by_tracker) for key, state in marked.items()}
     return [states.get(id_of(one)) or State(unread=False, read=True, at=one.changed) for one in actions]
 
 
@@ -261,60 +211,17 @@ def _marked(action: Action, marks: LoadedMarks) -> State:
 
 def _followed(user: Any, actions: Iterable[Action]) -> set[UUID]:
     """Those that the user follows, and that were renewed since. One query for each database that they came from."""
-    from footfall.storage import feeds
-
     by_alias: dict[str, list[UUID]] = defaultdict(list)
     for action in actions:
         by_alias[alias_of(action)].append(id_of(action))
-    return {key for using, ids in by_alias.items() for key in feeds.followed(user, ids, using)}
+    return {key for using, ids in by_alias.items() for key in followed(user, ids, using)}
 
 
 def _is_readable(action: Action) -> bool:
     return action.level >= readable_level()
 
 
-# -- What actions know
-
-
-def _flags(action: Action) -> dict[Any, Flag]:
-    flags: dict[Any, Flag] = action.__dict__.setdefault(FLAGS, {})
-    return flags
-
-
-def _knows(action: Action, user: Any, reader: Any) -> bool:
-    flag = _flags(action).get(reader)
-    if flag is None or flag.state.at < action.changed:  # it was read anew, and has grown
-        return False
-    return flag.marks is None or flag.marks is _marks_in(user)
-
-
-def _flag(user: Any, reader: Any, actions: Sequence[Action], marks: object) -> None:
-    for action, state in zip(actions, _states(user, reader, actions), strict=True):
-        _flags(action)[reader] = Flag(state, marks)
-
-
-def _marks_in(user: Any) -> object:
-    """What the user instance has loaded of its marks: it has another one after each marking."""
-    from footfall.storage.loadedmarks import CACHE
-
-    if getattr(user, CACHE, None) is None:
-        setattr(user, CACHE, {})
-    return getattr(user, CACHE)
-
-
-def forget(action: Action) -> None:
-    """Ask anew whether ``action`` is unread, whoever the reader is."""
-    action.__dict__.pop(FLAGS, None)
-
-
 # -- Names and places
-
-
-def _key_of(user: Any) -> Any:
-    """The key of ``user``; None for an anonymous one, or None. Raises TypeError for what is no user, ValueError."""
-    from footfall.storage.userkeys import user_key
-
-    return None if user is None or getattr(user, "is_anonymous", False) is True else user_key(user)
 
 
 def _text_of(action: Action) -> str:
@@ -322,8 +229,6 @@ def _text_of(action: Action) -> str:
 
 
 def _home() -> str:
-    from footfall.storage.models import ViewMark
-
     return router.db_for_write(ViewMark)
 
 

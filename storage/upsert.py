@@ -33,6 +33,11 @@ def latest(connection: BaseDatabaseWrapper, stored: str, given: str, field: mode
     return f"{_greatest(connection)}({stored}, {given})"
 
 
+def replaced(connection: BaseDatabaseWrapper, stored: str, given: str, field: models.Field[Any, Any]) -> str:
+    """The given value, whatever is stored."""
+    return given
+
+
 def with_latest(time: str) -> Assignment:
     """What comes with the greater value of the field ``time``; where both times are the same, either of two booleans.
 

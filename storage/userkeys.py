@@ -12,10 +12,11 @@ from footfall.storage.marks import label_of
 
 
 def is_user(obj: Any) -> bool:
-    """Whether ``obj`` is a user: by the label of its class or of one above, for a migration has classes of its own."""
-    if not isinstance(obj, models.Model):
-        return False
-    return label_of(get_user_model()) in map(label_of, (obj.__class__, *obj._meta.get_parent_list()))
+    """Whether ``obj`` is a user: by the label of its model, for a migration has classes of its own.
+
+    An instance of a model that inherits from the user model with a table of its own is none, but has one.
+    """
+    return isinstance(obj, models.Model) and label_of(obj.__class__) == label_of(get_user_model())
 
 
 def user_key(user: Any) -> Any:

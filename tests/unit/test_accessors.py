@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.template import Context, Template
+from django.test.utils import isolate_apps
 from django.utils import timezone
 from newsroom.models import Article, Column, Page, Topic
 from pytest_django import DjangoAssertNumQueries
+from visibleobjects import no_secrets
 
-from footfall.producers import publish_action
+from footfall.producers import publish_action, publish_view
 from footfall.storage.actions import level, track, untrack
 from footfall.storage.models import Action, DeletedItem
 from footfall.workers.testing import drain
@@ -321,6 +323,40 @@ def test_ac_19_tracked_of_some_models(news: SimpleNamespace) -> None:
         news.ada.trackers.tracked("newsroom.nothing")
     with pytest.raises(ValueError, match="verb"):
         news.ada.trackers.tracked(verbs="<b>")
+
+
+def test_what_became_secret_is_not_among_what_its_follower_tracks(news: SimpleNamespace, settings: Any) -> None:
+    """They may still see everything else, by the very rule of the site."""
+    track(news.ada, [news.article, news.topic])
+    news.article.title = "secret plans"
+    news.article.save()
+    settings.FOOTFALL = {**settings.FOOTFALL, "VISIBLE_OBJECTS": no_secrets}
+    assert news.ada.trackers.tracked() == {news.topic}
+
+
+@isolate_apps("newsroom")
+def test_a_child_of_the_user_model_with_a_table_of_its_own_is_no_user(news: SimpleNamespace, log: Log) -> None:
+    """No door takes it, so none is half open; the user that it has is one."""
+
+    class Customer(User):
+        class Meta:
+            app_label = "newsroom"
+
+    track(news.ada, news.bob)
+    log(news.bob, "wrote")
+    customer = Customer(user_ptr_id=news.ada.pk, id=news.ada.pk, username="ada")
+    customer._state.adding = False
+    doors: list[Callable[[], Any]] = [
+        lambda: Action.bulk_render(Action.objects.all(), customer),
+        lambda: Action.objects.get().is_unread_for(customer),
+        lambda: Action.unread_count(customer),
+        lambda: track(customer, news.article),
+        lambda: publish_view(customer, news.article),
+    ]
+    for door in doors:
+        with pytest.raises(TypeError, match=r"(?i)auth\.user"):
+            door()
+    assert Action.unread_count(news.ada) == 1
 
 
 @pytest.mark.parametrize("count", [1, 100])

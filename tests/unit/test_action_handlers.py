@@ -86,6 +86,23 @@ def test_ac_04_a_verb_has_its_handler_and_the_last_definition_wins() -> None:
     assert type(Action(verb="sang").handler) is ActionHandler
 
 
+def test_a_class_that_inherits_a_verb_takes_nobodys_place() -> None:
+    """One that states the same verb itself does."""
+
+    class Wrote(ActionHandler):
+        verb = "wrote"
+
+    class Mixed(Wrote):
+        pass
+
+    assert handler_of("wrote") is Wrote
+
+    class Rewrote(Mixed):
+        verb = "wrote"
+
+    assert handler_of("wrote") is Rewrote
+
+
 class House(ActionHandler):
     """The default of a site."""
 

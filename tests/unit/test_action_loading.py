@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.utils.functional import SimpleLazyObject
 from newsroom.models import Article, Page, Topic
 from pytest_django import DjangoAssertNumQueries
 from storedactions import store
@@ -164,7 +165,7 @@ def test_entries_tell_roles_and_refs(ada: User, django_assert_num_queries: Djang
 def test_each_viewer_sees_their_own_and_it_is_loaded_once(
     ada: User, settings: Any, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """Two instances of a user are one viewer; anonymous ones may differ. Entries are loaded once for all."""
+    """Entries are loaded once for all. A request's lazy user is the user; anonymous ones may differ."""
     logged(ada, 5)
     actions = list(Action.objects.all())
     settings.FOOTFALL = {**settings.FOOTFALL, "VISIBLE_OBJECTS": no_secrets}
@@ -174,9 +175,22 @@ def test_each_viewer_sees_their_own_and_it_is_loaded_once(
         with django_assert_num_queries(0):
             load(actions, viewer)
     with django_assert_num_queries(0):
-        objects_of(actions[0], User(pk=ada.pk))
+        objects_of(actions[0], SimpleLazyObject(lambda: ada))
     with django_assert_num_queries(4):
         assert {str(action.related[0]) for action in actions} == {"secret news"}
+
+
+def test_another_instance_of_a_user_may_have_other_permissions(ada: User, settings: Any) -> None:
+    """What the former was shown says nothing."""
+    settings.FOOTFALL = {
+        **settings.FOOTFALL,
+        "VISIBLE_OBJECTS": lambda user, rows: rows if user.is_staff or rows.model is User else rows.none(),
+    }
+    logged(ada, 1)
+    (action,) = Action.objects.all()
+    ada.is_staff = True
+    assert "secret news" in Action.bulk_render([action], ada)[0]
+    assert "secret news" not in Action.bulk_render([action], User.objects.get(pk=ada.pk))[0]
 
 
 def test_without_a_hook_all_viewers_share_what_is_loaded(

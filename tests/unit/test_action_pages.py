@@ -86,6 +86,18 @@ def test_a_page_knows_its_own_actions_only(ann: User, django_assert_num_queries:
         assert [one.targets for one in page] == [[], []]
 
 
+def test_deferred_fields_are_not_loaded_for_each_action(ann: User, django_assert_num_queries: Any) -> None:
+    """Then the actions don't know whether they are unread. Three queries: the actions, entries, users."""
+    bob = User.objects.create(pk=77, username="bob")
+    for n in range(9):
+        store(bob, seconds=n)
+    for rows in (feeds.feed_of(ann).only("verb")[:5], feeds.feed_of(ann).defer("changed")[:5]):
+        with django_assert_num_queries(3):
+            assert {(one.verb, one.actor) for one in rows} == {("wrote", bob)}
+    with django_assert_num_queries(3):
+        assert len(feeds.feed_of(ann).only("timestamp").page(5)) == 5
+
+
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "a" * 31, "a" * 33, "ä" * 32, "=" * 32, "+" * 32, "7" * 31 + "\n", 5])
 def test_what_is_no_cursor_is_refused(cursor: Any, db: None) -> None:
     """With an error that a view turns into a 400."""

@@ -229,6 +229,23 @@ def test_for_an_anonymous_visitor_everything_is_read_and_nothing_is_published(
     assert not published
 
 
+@pytest.mark.parametrize("make", [bulk_render, bulk_render_html])
+def test_a_user_in_the_context_is_the_reader(
+    log: Log,
+    ada: User,
+    bob: User,
+    make: Callable[..., list[str]],
+    committed: Callable[..., Any],
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    """As if given: what is unread is asked for all actions together, and read by them."""
+    actions = [log(bob, "read") for _ in range(10)]
+    with django_assert_num_queries(4):
+        assert len(make(actions, None, {"user": ada})) == 10
+    committed(make, [log(bob, "wrote")], context={"user": ada})
+    assert [one.is_unread_for(ada) for one in Action.objects.order_by("-verb")[:2]] == [False, True]
+
+
 def test_without_a_user_the_context_has_no_word_of_unread(flagged: None, log: Log, bob: User) -> None:
     action = log(bob, "read")
     assert bulk_render([action]) == ["None None"]
@@ -307,6 +324,19 @@ def test_a_handler_that_raises_takes_no_page_down(broken: list[Action], caplog: 
         assert bulk_render(broken) == ["bob read, just now", "bob broke <p>, just now", "bob wrote, just now"]
         assert "bob broke &lt;p&gt;, <time" in bulk_render_html(broken)[1]
     assert [str(broken[1].pk) in record.getMessage() for record in caplog.records] == [True, True]
+
+
+def test_a_handler_that_can_not_be_made_takes_no_page_down(
+    log: Log, bob: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unmade(ActionHandler):
+        verb = "made"
+
+        def __init__(self, action: Action) -> None:
+            raise KeyError(action.data["of"])
+
+    assert bulk_render([log(bob, "made")]) == ["bob made, just now"]
+    assert "Unmade" in caplog.text
 
 
 def test_a_template_that_raises_takes_no_page_down(

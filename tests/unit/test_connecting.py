@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core.checks.registry import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models.signals import pre_delete
 from django.test.utils import isolate_apps
 from newsroom.models import Article, ArticleTotals, Column, Note, Page
 
-from footfall.storage import connecting
+from footfall.storage import checks, connecting
 from footfall.storage.accessors import ActionsAccessor, ObjectActions, ObjectTrackers, TrackersAccessor
 from footfall.storage.actions import connect
 from footfall.storage.connecting import Connection, connected_models, connection_of
@@ -154,6 +155,29 @@ def test_a_name_that_a_relation_points_back_by_is_refused() -> None:
     model("Deed", plain=models.ForeignKey(plain, models.CASCADE, related_name="actions"))
     with pytest.raises(ImproperlyConfigured, match="ACTIONS_ATTR"):
         connect(plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("actions", "ACTIONS_ATTR"), ("trackers", "TRACKERS_ATTR")], ids=["actions", "trackers"]
+)
+def test_a_relation_that_takes_the_name_later_is_reported(
+    name: str, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a model is decorated, and another points at it below: once, by the model at which it points."""
+    plain = connect(model("Plain"))
+    heir = model("Heir", plain, meta={"proxy": True})
+    monkeypatch.setattr(checks, "connected_models", lambda: [plain, heir, Article])
+    assert checks.check_connected_models() == []
+    model("Deed", plain=models.ForeignKey(plain, models.CASCADE, related_name=name))
+    (message,) = checks.check_connected_models()
+    assert (message.id, message.obj, message.is_serious()) == ("footfall.storage.E003", plain, True)
+    assert f"newsroom.Plain has a {name!r} of its own" in message.msg and setting in message.msg
+
+
+def test_the_check_of_connected_models_is_registered() -> None:
+    """And has nothing to say of the newsroom."""
+    assert checks.check_connected_models in registry.get_checks()
+    assert checks.check_connected_models() == []
 
 
 def test_the_class_itself_has_the_accessors() -> None:

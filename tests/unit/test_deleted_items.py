@@ -7,8 +7,9 @@ import math
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, pre_delete
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
 from newsroom.models import Article, Column, Note, Page, Topic
 
@@ -26,6 +28,7 @@ from footfall.producers import publish_action
 from footfall.producers.messages import Ref
 from footfall.storage import connecting, forgetting, tombstones
 from footfall.storage.actions import connect, get_del_item
+from footfall.storage.deletion import Doomed, Taken
 from footfall.storage.models import Action, DeletedItem, Tracker
 from footfall.storage.tombstones import DelItemDescriptionWarning
 from footfall.workers.testing import drain
@@ -297,6 +300,21 @@ def test_a_model_says_what_is_left_of_its_objects(described: Callable[..., None]
     assert item.serialization == {"title": "x" * 100, "tags": ["a", 1, None, 2.5], "3": [{"é": True}]}
 
 
+def test_times_numbers_and_keys_are_kept_as_texts(described: Callable[..., None]) -> None:
+    """What is no JSON, but has one way to be written."""
+    at = datetime(2024, 6, 15, 12, tzinfo=UTC)
+    kept = {"at": at, "on": at.date(), "price": Decimal("1.50"), "key": uuid.UUID(int=7), "word": gettext_lazy("Yes")}
+    described(lambda one: one.title, lambda one: kept)
+    Article.objects.create(title="x").delete()
+    assert DeletedItem.objects.get().serialization == {
+        "at": "2024-06-15T12:00:00Z",
+        "on": "2024-06-15",
+        "price": "1.50",
+        "key": "00000000-0000-0000-0000-000000000007",
+        "word": "Yes",
+    }
+
+
 def test_a_model_may_keep_nothing(described: Callable[..., None]) -> None:
     described(lambda one: "", lambda one: None)
     Article.objects.create(title="secret").delete()
@@ -325,7 +343,7 @@ def test_an_object_whose_text_is_empty_is_described_by_its_key() -> None:
         pytest.param(lambda one: one.nothing_of_that_name, id="a fault"),
         pytest.param(lambda one: Topic.objects.get(slug="no such"), id="a missing row"),
         pytest.param(lambda one: b"bytes", id="no text and no JSON"),
-        pytest.param(lambda one: {"at": timezone.now()}, id="not JSON"),
+        pytest.param(lambda one: {"at": object()}, id="not JSON"),
         pytest.param(lambda one: math.nan, id="no JSON number"),
         pytest.param(lambda one: ["\0"], id="a text that no column holds"),
         pytest.param(lambda one: 2**70, id="no number of a database"),
@@ -443,6 +461,43 @@ def test_what_fails_half_way_leaves_nothing() -> None:
     assert set(left()) == {Ref("newsroom.topic", "t")}
 
 
+def test_what_a_failed_deletion_within_it_had_seen_to_is_seen_to_again() -> None:
+    """A handler deletes something else, under a savepoint that is rolled back, or is not."""
+    made = {word: (Article.objects.create(title=word), Topic.objects.create(slug=word)) for word in ("fails", "works")}
+
+    def delete_the_topic(instance: Article, **kwargs: Any) -> None:
+        with suppress(RuntimeError), transaction.atomic():
+            made[instance.title][1].delete()
+            if instance.title == "fails":
+                raise RuntimeError
+
+    keys = {word: str(article.pk) for word, (article, _) in made.items()}
+    with receiver(pre_delete, Article, delete_the_topic), transaction.atomic():
+        Article.objects.all().delete()
+        assert not any(isinstance(hook[1], (Doomed, Taken)) for hook in connection.run_on_commit)
+
+    assert left() == {
+        Ref("newsroom.article", keys["fails"]): "fails",
+        Ref("newsroom.article", keys["works"]): "works",
+        Ref("newsroom.topic", "works"): "works",
+    }
+    assert Topic.objects.get().slug == "fails"
+
+
+def test_what_was_seen_to_within_another_deletion_is_not_seen_to_twice() -> None:
+    article, topic = Article.objects.create(title="a"), Topic.objects.create(slug="t")
+
+    def delete_the_topic(**kwargs: Any) -> None:
+        with transaction.atomic():
+            topic.delete()
+
+    with CaptureQueriesContext(connection) as queries, receiver(pre_delete, Article, delete_the_topic):
+        article.delete()
+
+    assert sum('INSERT INTO "footfall_storage_deleteditem"' in query["sql"] for query in queries) == 1
+    assert set(left().values()) == {"a", "t"}
+
+
 # -- get_del_item
 
 
@@ -488,6 +543,14 @@ def test_get_del_item_of_another_instance() -> None:
     column = Column.objects.get(pk=article.pk)
     Article.objects.all().delete()
     assert get_del_item(article) == get_del_item(column) == DeletedItem.objects.get()
+
+
+def test_get_del_item_of_a_lazy_object(ada: User) -> None:
+    """As ``request.user`` is one."""
+    lazy, same = (SimpleLazyObject(lambda: User.objects.get(username="ada")) for _ in range(2))
+    assert lazy.username == same.username == "ada"
+    lazy.delete()
+    assert get_del_item(lazy) == get_del_item(same) == DeletedItem.objects.get()
 
 
 def test_an_object_that_exists_has_no_del_item() -> None:

@@ -97,9 +97,6 @@ def test_whoever_follows_already_goes_on_as_before(client: Client, reader: User,
     assert (tracker.verbs, tracker.actor_only, tracker.last_updated) == (["wrote"], False, at(-60))
 
 
-@pytest.mark.parametrize(
-    ("sent", "actor_only"), [({}, True), ({"actor_only": "0"}, False), ({"actor_only": "x"}, True)]
-)
 def test_a_user_follows_a_bounded_number_by_button(client: Client, article: Article, settings: Any) -> None:
     """What is followed already, and what is left, is not too many."""
     settings.FOOTFALL = {**settings.FOOTFALL, "MAX_TRACKERS": 1}
@@ -112,6 +109,9 @@ def test_a_user_follows_a_bounded_number_by_button(client: Client, article: Arti
     assert client.post(url(other)).status_code == 302
 
 
+@pytest.mark.parametrize(
+    ("sent", "actor_only"), [({}, True), ({"actor_only": "0"}, False), ({"actor_only": "x"}, True)]
+)
 def test_a_button_may_follow_all_that_is_done_to_it(
     client: Client, article: Article, sent: dict[str, str], actor_only: bool
 ) -> None:

@@ -18,7 +18,7 @@ from pytest_django import DjangoAssertNumQueries
 from visibleobjects import no_secrets
 
 from footfall.producers.messages import Ref
-from footfall.storage import resolving
+from footfall.storage import refkeys, resolving
 from footfall.storage.models import DeletedItem, Statistic
 from footfall.storage.refkeys import installed, key_in
 from footfall.storage.resolving import ANYBODY, Hidden, resolve
@@ -180,6 +180,36 @@ def test_a_key_that_points_elsewhere_is_one_of_there() -> None:
     key = uuid.uuid4()
     assert key_in(Special, str(key)) == key
     assert key_in(Special, "1") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\0", "\0", "a\ud800", "x" * 256, "x" * 100_000],
+    ids=["NUL", "NUL only", "surrogate", "long", "very long"],
+)
+def test_what_no_row_can_hold_is_no_key_and_names_nothing(text: str) -> None:
+    """It is not asked for, as databases refuse some of it, nor is it kept in memory."""
+    kept = refkeys._key_in.cache_info().currsize
+    assert key_in(Topic, text) is None and key_in(Article, text) is None
+    assert resolve([Ref("newsroom.topic", text), Ref(text, "1"), Ref("gone.model", text)]) == {}
+    assert refkeys._key_in.cache_info().currsize == kept
+
+
+@isolate_apps("newsroom")
+def test_the_longest_key_is_one() -> None:
+    """Characters are counted, as columns count them."""
+
+    class Named(models.Model):
+        name = models.CharField(primary_key=True, max_length=255)
+
+        class Meta:
+            app_label = "newsroom"
+
+        def __str__(self) -> str:
+            return self.name
+
+    assert key_in(Named, "é" * 255) == "é" * 255
+    assert key_in(Named, "é" * 256) is None
 
 
 # -- For a viewer

@@ -22,13 +22,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.urls import reverse
 from newsroom.models import Article, ArticleTotals, Column, Page, Topic
+from storedactions import store
 
 from footfall.producers.messages import Ref
 from footfall.storage import forgetting
 from footfall.storage.forgetting import listen_to, marked_models
 from footfall.storage.marks import raise_marks
 from footfall.storage.models import Action, ViewMark
-from footfall.storage.unmarking import delete_marks
+from footfall.storage.purging import delete_marks
 from footfall.storage.viewtracker import ViewTracker
 
 pytestmark = pytest.mark.django_db
@@ -108,6 +109,32 @@ def test_vt_20_any_primary_key(readers: list[User]) -> None:
         ViewTracker(readers[0]).mark_unseen(thing)
         thing.delete()
     assert not ViewMark.objects.exists()
+
+
+@pytest.mark.parametrize("how", ["object", "queryset", "admin"])
+def test_vt_20_a_deleted_action_s_marks_go(readers: list[User], how: str, admin_client: Client) -> None:
+    """Everybody's, and no other's: that it was read, and that it was marked as unread."""
+    gone, stays = (store(readers[0], "wrote") for _ in range(2))
+    for action in (gone, stays):
+        action.mark_read_for(readers[0])
+        action.mark_unread_for(readers[1])
+    ViewTracker(readers[0]).mark_model_viewed(Action)
+    raise_marks({(readers[0].pk, "newsroom.page", str(gone.pk)): NOW}, "default")
+    key = str(gone.pk)
+    if how == "object":
+        gone.delete()
+    elif how == "queryset":
+        Action.objects.filter(pk=gone.pk).delete()
+    else:
+        url = reverse("admin:footfall_storage_action_changelist")
+        admin_client.post(url, {"action": "delete_selected", "_selected_action": key, "post": "yes"})
+
+    assert set(Action.objects.all()) == {stays}
+    assert set(ViewMark.objects.values_list("user_id", "object_type", "object_id")) == {
+        (readers[0].pk, "footfall_storage.action", ""),
+        (readers[1].pk, "footfall_storage.action", str(stays.pk)),
+        (readers[0].pk, "newsroom.page", key),
+    }
 
 
 def test_a_deletion_of_1000_costs_a_handful_of_statements(readers: list[User]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +19,14 @@ from django.utils.translation import gettext_lazy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from newsroom.models import Article, Column, Page, Topic
+from storedactions import at, store
 
 from footfall.producers.messages import Action as ActionEvent
 from footfall.producers.messages import Ref
 from footfall.producers.testing import captured_messages
+from footfall.storage import unread
 from footfall.storage.actions import track, untrack
-from footfall.storage.models import DeletedItem, Tracker
+from footfall.storage.models import Action, DeletedItem, Tracker
 from footfall.workers.testing import drain
 
 pytestmark = pytest.mark.django_db
@@ -355,6 +358,19 @@ def test_what_is_gone_is_untracked_by_its_deleted_item(news: SimpleNamespace) ->
         untrack(news.ada, item, log=True)
     assert trackers() == []
     assert logged(messages)[0].targets == [item.footfall_ref]
+
+
+def test_what_is_loaded_for_the_user_hears_of_it(news: SimpleNamespace) -> None:
+    """An action that knew whether it is unread asks again, where the same instance of the user follows or stops."""
+    store(news.article)
+    actions = list(Action.objects.all())
+    unread.load_flags(news.ada, actions)
+    said = []
+    for change in (partial(track, last_updated=at(-60)), untrack):
+        said += Action.bulk_is_unread_for(news.ada, actions)
+        change(news.ada, news.article)
+        unread.load_flags(news.ada, actions)
+    assert [*said, *Action.bulk_is_unread_for(news.ada, actions)] == [False, True, False]
 
 
 Steps = st.lists(

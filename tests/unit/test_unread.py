@@ -20,12 +20,12 @@ from newsroom.models import Article, Page, Topic
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 from storedactions import START, at, follow, store
 
-from footfall.producers import publish_action
+from footfall.producers import publish_action, scope
 from footfall.producers.messages import View
 from footfall.producers.testing import Captured, captured_messages
-from footfall.storage import unread
+from footfall.storage import feeds, readerflags, unread
 from footfall.storage.marks import raise_marks
-from footfall.storage.models import Action, ActionObject, ActionStamp, Tracker, ViewMark
+from footfall.storage.models import Action, ActionObject, ActionStamp, SpiderTally, Tracker, ViewMark
 from footfall.storage.viewtracker import ViewTracker
 from footfall.workers.testing import drain
 
@@ -74,7 +74,7 @@ def is_unread(user: User, *actions: Action) -> list[bool]:
     """For another page of the user; counting in SQL comes to the same."""
     user = User.objects.get(pk=user.pk)
     answers = Action.bulk_is_unread_for(user, fresh(*actions))
-    counted = set(unread.unread_actions(user).values_list("pk", flat=True))
+    counted = set(feeds.unread_of(user).values_list("pk", flat=True))
     assert answers == [action.pk in counted for action in actions]
     return answers
 
@@ -185,7 +185,7 @@ def test_ac_38_with_track_unread_off_nothing_is_unread(ada: User, bob: User, set
         assert Action.bulk_is_unread_for(ada, [action, action]) == [False, False]
         assert Action.unread_count(ada) == 0
     assert len(queries) == 0 and list(published) == []
-    assert not unread.unread_actions(ada).exists() and not ViewMark.objects.exists()
+    assert not feeds.unread_of(ada).exists() and not ViewMark.objects.exists()
 
 
 @pytest.mark.parametrize("nobody", [None, AnonymousUser()], ids=["None", "anonymous"])
@@ -203,7 +203,7 @@ def test_ac_39_for_an_anonymous_user_everything_is_read(
         Action.mark_all_read(nobody)
         unread.load_flags(nobody, [action])
         unread.publish_read(nobody, [action])
-        assert Action.unread_count(nobody) == 0 and list(unread.unread_actions(nobody, verb="wrote")) == []
+        assert Action.unread_count(nobody) == 0 and list(feeds.unread_of(nobody, verb="wrote")) == []
     assert list(published) == [] and not ViewMark.objects.exists()
 
 
@@ -400,6 +400,26 @@ def test_all_is_read_up_to_the_last_stamp(ada: User, bob: User) -> None:
     assert [(mark.object_type, mark.object_id, mark.at) for mark in ViewMark.objects.all()] == [(LABEL, "", at(3))]
 
 
+def test_what_changed_later_stays_marked_as_unread(ada: User, bob: User) -> None:
+    """Also where nobody follows it: the reader did not see it."""
+    actions = [store(("auth.user", "999"), seconds=n) for n in range(3)]
+    stamp(3)
+    unread.mark_unread(ada, actions)
+    Action.mark_all_read(ada, up_to=actions[1].changed)
+    assert is_unread(ada, *actions) == [False, False, True]
+    assert ViewMark.objects.get(seen=False).object_id == str(actions[2].pk)
+
+
+def test_more_than_a_statement_takes_are_no_longer_unread(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, by several."""
+    monkeypatch.setattr(unread, "ROWS", 2)
+    actions = [store(("auth.user", "999"), seconds=n) for n in range(5)]
+    stamp(5)
+    unread.mark_unread(ada, actions)
+    Action.mark_all_read(ada, up_to=actions[3].changed)
+    assert is_unread(ada, *actions) == [False] * 4 + [True]
+
+
 def test_nothing_is_read_that_is_still_to_come(ada: User, bob: User) -> None:
     """A time ahead of the last stamp says nothing about what nobody has seen."""
     stamp(0)
@@ -470,6 +490,19 @@ def test_only_what_is_unread_is_published(ada: User, bob: User) -> None:
     assert [seen_in(one) for one in published] == [str(known[0].pk), str(unknown[0].pk)]
 
 
+@pytest.mark.parametrize("user_agent", ["", "Googlebot/2.1", "Mozilla/5.0"])
+def test_who_is_logged_in_has_read_it_by_whatever_user_agent(
+    ada: User, bob: User, user_agent: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    """A client of the site's own may send none: a reader is known, and filtering is for visitors."""
+    action = store(bob)
+    with django_capture_on_commit_callbacks(execute=True), scope(user_agent=user_agent):
+        fresh(action)[0].render(ada)
+    drain()
+    assert is_unread(ada, action) == [False]
+    assert not SpiderTally.objects.exists()
+
+
 def test_marking_what_was_just_published_as_read_finds_it_read(ada: User, bob: User) -> None:
     """It is written then, all the same."""
     action = store(bob)
@@ -488,7 +521,7 @@ def test_an_action_that_was_read_anew_is_asked_for_anew(ada: User, bob: User) ->
     action.changed = at(5)
     assert action.is_unread_for(ada) is True
     unread.publish_read(ada, [action])
-    unread.forget(action)
+    readerflags.forget(action)
     assert action.is_unread_for(ada) is True
 
 
@@ -503,13 +536,14 @@ def test_what_no_event_may_say_is_written_at_once(ada: User, bob: User, seconds:
 
 
 def test_actions_that_know_their_reader_can_be_pickled_and_copied(ada: User, bob: User) -> None:
-    """They forget what was loaded for a page of the user, and keep what was published."""
+    """What they know stays behind: it is about one user's page."""
     actions = [store(bob), store(bob)]
     unread.load_flags(ada, actions)
     unread.publish_read(ada, actions[:1])
     for again in (pickle.loads(pickle.dumps(actions)), copy.deepcopy(actions)):
-        assert again == actions and Action.bulk_is_unread_for(ada, again) == [False, True]
+        assert again == actions and Action.bulk_is_unread_for(ada, again) == [True, True]
         assert b"LoadedMarks" not in pickle.dumps(again)
+    assert Action.bulk_is_unread_for(ada, actions) == [False, True]
 
 
 def test_without_time_zones_it_is_the_same(
@@ -628,7 +662,7 @@ class TestAnyOrder(TestCase):
                     for one_view in published:
                         fold_in(ada, one_view)
                         read[which], taken_back[which] = max(read[which], seen), False
-                    unread.forget(one)
+                    readerflags.forget(one)
                 elif step == "take back":
                     one.mark_unread_for(ada)
                     taken_back[which] = True
