@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-
-import msgspec
 
 from footfall.producers.messages import Ref
 
@@ -58,7 +56,7 @@ class Draft:
     def load_targets(self) -> list[Any]:
         """The targets: objects, models (as classes), and `DeletedItem`; what is gone without a trace is left out.
 
-        Blocks on the database: the first call in a batch loads the targets of all its actions, one query per model.
+        Blocks on the database: the first call loads the targets of many actions of the batch, one query per model.
         The objects are shared by all drafts of the batch: look at them, don't change them.
         """
         return self._load("targets")
@@ -72,21 +70,21 @@ class Draft:
         return loaded.get(self, side)
 
 
-class DraftObjects:
-    """The objects that the drafts of one batch are about: loaded for all of them together, when one is asked for."""
+def load_together(drafts: Sequence[Draft], using: str | None = None) -> None:
+    """From now on the objects that any of ``drafts`` is asked for are loaded for all of them."""
+    objects = DraftObjects(drafts, using)
+    for draft in drafts:
+        draft._loaded = objects
 
-    def __init__(self, drafts: Iterable[Draft] = (), using: str | None = None) -> None:
+
+class DraftObjects:
+    """The objects that ``drafts`` are about: loaded for all of them together, when one is asked for."""
+
+    def __init__(self, drafts: Sequence[Draft], using: str | None = None) -> None:
         self._using = using
-        self._drafts: list[Draft] = []
+        self._drafts = drafts
         self._asked: set[Ref] = set()
         self._found: dict[Ref, Any] = {}
-        self.add(drafts)
-
-    def add(self, drafts: Iterable[Draft]) -> None:
-        """From now on ``drafts`` belong to the batch."""
-        for draft in drafts:
-            draft._loaded = self
-            self._drafts.append(draft)
 
     def get(self, draft: Draft, side: str) -> list[Any]:
         """What the Refs on one ``side`` of ``draft`` (actor, targets, related) name. May query for all drafts."""
@@ -121,8 +119,11 @@ def merged(kept: Any, other: Any) -> Any:
 
 def _identity(item: Any) -> Any:
     """What two equal items of a list have in common, so that each is looked up instead of compared with all."""
-    if isinstance(item, (dict, list)):
-        return (list, msgspec.json.encode(item, order="sorted"))
+    if isinstance(item, dict):
+        return (dict, frozenset((key, _identity(value)) for key, value in item.items()))
+    if isinstance(item, list):
+        return (list, *map(_identity, item))
+    # Numbers are what Python takes them for: PostgreSQL gives 1e16 back as an integer.
     return (bool, item) if isinstance(item, bool) else item
 
 

@@ -94,8 +94,8 @@ class ActionHandler:
 
         Two empty sides are equal only where the other sides are equal, too.
         """
-        same_targets = set(newer.targets) == set(older.targets)
-        same_related = set(newer.related) == set(older.related)
+        same_targets = len(newer.targets) == len(older.targets) and set(newer.targets) == set(older.targets)
+        same_related = len(newer.related) == len(older.related) and set(newer.related) == set(older.related)
         if same_targets and same_related:
             return True
         return (same_targets and bool(newer.targets)) or (same_related and bool(newer.related))

@@ -1,7 +1,8 @@
 """Writes a batch of events, and finds the ones that the database, or a site's own code, refuses.
 
 All of a kind is tried under one savepoint; where that fails, each half under its own, down to the one bad event. The
-actions of one unit of work stay together as long as possible, for they may be joined.
+actions of one unit of work stay together, for they may be joined: each is tried alone, and those that can be written
+are then written together.
 """
 
 from __future__ import annotations
@@ -28,15 +29,18 @@ Work = Callable[[Sequence[Parcel], str], None]
 def write(parcels: Sequence[Parcel], using: str, *, guarded: bool = True) -> None:
     """Write ``parcels`` in the caller's transaction and give each its outcome.
 
-    Raises what is transient, and (if ``guarded``) Fault when the code, not the data, is at fault: then the caller's
-    transaction is to be rolled back.
+    Raises what is transient, and Fault when the code, not the data, is at fault: where the settings are wrong, and (if
+    ``guarded``) where most of a large batch fails. Then the caller's transaction is to be rolled back.
     """
+    acts = _atoms([p for p in parcels if isinstance(p.event, Action)])
+    if acts:
+        actions.check_settings()
     writer = _Writer(using, len(parcels) if guarded else 0)
     # Always in the same order of tables, so that concurrent batches can't deadlock. Actions are the last: whoever
     # writes them keeps all others from it until the commit.
     writer.write([[p] for p in parcels if isinstance(p.event, Increment)], _write_increments)
     writer.write([[p] for p in parcels if isinstance(p.event, View)], _write_views)
-    writer.write(_atoms([p for p in parcels if isinstance(p.event, Action)]), _write_actions)
+    writer.write(acts, _write_actions)
 
 
 def _atoms(parcels: Sequence[Parcel]) -> list[Atom]:
@@ -59,6 +63,7 @@ class _Writer:
         self.using = using
         self.size = size
         self.internal: Counter[str] = Counter()
+        self._sound: set[Parcel] = set()
 
     def write(self, atoms: list[Atom], work: Work) -> None:
         waiting = [atoms]
@@ -75,21 +80,35 @@ class _Writer:
             for parcel in parcels:
                 parcel.outcome = APPLIED
             return []
-        if isinstance(failure, _Culprit):
-            failure.parcel.outcome = dead(Reason.HANDLER_ERROR, str(failure), "fold")
-            # In halves: where there is one culprit there may be many, and each costs a try of all the others.
-            return _halves([left for atom in atoms if (left := [p for p in atom if p is not failure.parcel])])
-        if len(parcels) == 1:
+        if isinstance(failure, _Culprit) or len(parcels) == 1:
             self._bury(parcels[0], failure)
-            return []
-        return _halves(atoms if len(atoms) > 1 else [[parcel] for parcel in parcels])
+            # In halves: where there is one culprit there may be many, and each costs a try of all the others.
+            return _halves([left for atom in atoms if (left := [p for p in atom if p.outcome is None])])
+        if len(atoms) > 1:
+            return _halves(atoms)
+        left = self._without_bad(parcels, work)
+        # Where each is well on its own, what they became together is not.
+        return [[left]] if len(left) < len(parcels) else _halves([[parcel] for parcel in parcels])
 
-    def _try(self, parcels: Sequence[Parcel], work: Work) -> Exception | None:
+    def _without_bad(self, parcels: Sequence[Parcel], work: Work) -> Atom:
+        """Those of one unit that can be written, each alone; the others are buried. Each is tried once, then known."""
+        for parcel in parcels:
+            if parcel not in self._sound:
+                failure = self._try([parcel], work, keep=False)
+                if failure is None:
+                    self._sound.add(parcel)
+                else:
+                    self._bury(parcel, failure)
+        return [parcel for parcel in parcels if parcel in self._sound]
+
+    def _try(self, parcels: Sequence[Parcel], work: Work, *, keep: bool = True) -> Exception | None:
         """Write them all under one savepoint; returns what they failed with, raises what is transient."""
         try:
             with transaction.atomic(using=self.using):
                 work(parcels, self.using)
                 _check_constraints(self.using)
+                if not keep:
+                    transaction.set_rollback(True, using=self.using)
         except Exception as error:
             if blame(error) is Blame.TRANSIENT:
                 raise
@@ -97,6 +116,10 @@ class _Writer:
         return None
 
     def _bury(self, parcel: Parcel, error: Exception) -> None:
+        """``parcel`` died of ``error``, if that doesn't say itself which one did."""
+        if isinstance(error, _Culprit):
+            error.parcel.outcome = dead(Reason.HANDLER_ERROR, str(error), "fold")
+            return
         if blame(error) is Blame.DATA:
             parcel.outcome = dead(Reason.REFUSED, str(error), "write")
             return

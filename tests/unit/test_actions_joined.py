@@ -17,7 +17,7 @@ from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from newsroom.models import Article, Page, Topic
+from newsroom.models import Article, Note, Page, Topic
 from wire import NOW
 
 from footfall.producers.messages import MAX_REFS, Ref
@@ -27,7 +27,8 @@ from footfall.storage.actions import ActionHandler, Draft
 from footfall.storage.drafts import merged
 from footfall.storage.models import Action, ActionObject, ActionStamp, DeadLetter, DeletedItem
 from footfall.workers.failures import Transient
-from footfall.workers.folding import actionrows, joining, storedactions
+from footfall.workers.folding import actionrows, actions, joining, storedactions
+from footfall.workers.folding.actions import SLICE
 from footfall.workers.pipeline import Delivery, Totals, apply
 
 pytestmark = pytest.mark.django_db
@@ -181,9 +182,18 @@ def test_the_delay_of_the_newer_action_counts_else_the_settings(news: SimpleName
 
 def test_a_delay_longer_than_time_itself_is_no_error(news: SimpleNamespace) -> None:
     send(act(news.ada, "read", news.articles[0], ago=86_400 * 365))
-    send(act(news.ada, "read", news.articles[0], delay=2**63 - 1))
 
+    assert send(act(news.ada, "read", news.articles[0], delay=2**63 - 1)) == Totals(applied=1)
     assert len(stored()) == 1
+
+
+def test_the_look_up_reaches_as_far_as_any_action_of_the_batch(news: SimpleNamespace) -> None:
+    """The first one's window is the wider one, the last one's is the later one."""
+    one, two, *_ = news.articles
+    send(act(news.ada, "read", one, ago=60))
+    send(act(news.ada, "read", one, ago=30, delay=60), act(news.ada, "read", two, ago=10, delay=20))
+
+    assert [row["targets"] for row in stored()] == [[str(one.pk)], [str(two.pk)]]
 
 
 def test_ac_51_actions_without_an_actor_are_grouped_too(news: SimpleNamespace) -> None:
@@ -269,6 +279,10 @@ def test_no_more_than_one_event_may_say_is_grouped(news: SimpleNamespace) -> Non
 
     assert [len(row["targets"]) for row in stored()] == [MAX_REFS, 6]
 
+    for ago, related in ((5, refs[: MAX_REFS - 1]), (4, refs[MAX_REFS - 1 :])):
+        send(act(news.ada, "cited", news.articles[0], ago=ago, delay=60) | {"related": related})
+    assert [len(row["related"]) for row in stored() if row["verb"] == "cited"] == [MAX_REFS - 1, 6]
+
 
 def test_data_that_grew_as_large_as_an_event_may_be_grows_no_more(news: SimpleNamespace, settings: Any) -> None:
     settings.FOOTFALL = {**settings.FOOTFALL, "MAX_EVENT_BYTES": 1000}
@@ -303,6 +317,10 @@ def test_ac_49_a_target_that_is_grouped_in_renews_and_a_repeat_does_not(news: Si
     assert grown.renewed == NOW - timedelta(seconds=30)
     assert grown.changed > first.changed
     assert grown.changed == ActionStamp.objects.get().at
+
+    send(act(news.ada, "tagged", two, ago=20, delay=60, level=50, **topic))
+    raised = Action.objects.get()
+    assert (raised.level, raised.renewed, raised.changed) == (50, grown.renewed, grown.changed)
     assert len(stored()) == 1
 
 
@@ -396,11 +414,55 @@ def test_ac_09_unit_mates_are_grouped_whatever_the_time_between_them(news: Simpl
 
 def test_a_mate_that_went_into_a_stored_action_is_a_mate_still(news: SimpleNamespace) -> None:
     """The third doesn't look at what is stored; it is one with the second, wherever that is now."""
-    one = news.articles[0]
-    send(act(news.ada, "read", one, ago=50))
-    send(*unit_of(act(news.ada, "read", one, ago=10, delay=60), act(news.ada, "read", one, delay=0)))
+    first, second, third, _ = news.articles
+    topic = {"related": news.topics[:1]}
+    send(act(news.ada, "read", first, ago=50, **topic))
+    send(
+        *unit_of(
+            act(news.ada, "read", second, ago=10, delay=60, **topic), act(news.ada, "read", third, delay=0, **topic)
+        )
+    )
 
-    assert len(stored()) == 1
+    assert [row["targets"] for row in stored()] == [sorted(str(one.pk) for one in (first, second, third))]
+
+
+def test_a_mate_that_is_in_the_window_too_is_asked_for_once(news: SimpleNamespace) -> None:
+    asked = []
+
+    class Noting(ActionHandler):
+        verb = "noted"
+
+        @classmethod
+        def group(cls, newer: Draft, older: Draft) -> bool:
+            asked.append((newer.data["n"], older.data["n"]))
+            return False
+
+    events = [act(news.ada, "noted", ago=90 - 40 * n, delay=60, data={"n": n}) for n in range(3)]
+    send(*unit_of(*events))
+
+    assert asked == [(1, 0), (2, 1), (2, 0)]
+
+
+def test_only_what_may_be_combined_is_counted_among_those_that_are_looked_at(news: SimpleNamespace) -> None:
+    """However many of other actors, and of verbs without a hook, stand between the two."""
+
+    class Edited(ActionHandler):
+        verb = "edited"
+
+        @staticmethod
+        def combine_with_created(own: Draft, other: Draft) -> bool:
+            return True
+
+    one = news.articles[0]
+    between = [
+        act(who, verb, one, ago=45, delay=-1)
+        for who, verb in [(news.ada, "read"), (news.bob, "created")]
+        for _ in range(joining.LOOK_BACK)
+    ]
+    send(*unit_of(act(news.ada, "created", one, ago=50), *between, act(news.ada, "edited", one, ago=40)))
+
+    assert "edited" not in verbs()
+    assert len(verbs()) == 1 + len(between)
 
 
 def test_units_of_different_messages_are_never_one(news: SimpleNamespace) -> None:
@@ -588,6 +650,38 @@ def test_what_is_dated_back_is_not_grouped_with_what_is_later(
     assert len(stored()) == rows
 
 
+@pytest.mark.parametrize(("apart", "rows"), [(0.001, 1), (5, 2)], ids=["late", "dated ahead"])
+def test_of_two_of_one_millisecond_the_times_decide_if_they_are_near(
+    news: SimpleNamespace, apart: float, rows: int
+) -> None:
+    """An id is made a moment after the time was taken; what was dated ahead was published no later."""
+    one, at = news.articles[0], NOW - timedelta(seconds=20)
+    send(act(news.ada, "read", one, ago=20 - apart, delay=60, id=seven(at)))
+    send(act(news.ada, "read", one, ago=20, delay=60, id=seven(at)))
+
+    assert len(stored()) == rows
+
+
+def test_what_is_late_is_held_against_no_more_than_others_are(
+    news: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "LOOK_BACK", 2)
+    asked = []
+
+    class Noting(ActionHandler):
+        verb = "noted"
+
+        @classmethod
+        def group(cls, newer: Draft, older: Draft) -> bool:
+            asked.append((newer.data["n"], older.data["n"]))
+            return False
+
+    later = [act(news.ada, "noted", ago=9 - n, delay=-1, data={"n": n}) for n in range(1, 5)]
+    send(*later, act(news.ada, "noted", ago=9, delay=60, data={"n": 0}))
+
+    assert asked == [(1, 0), (2, 0)]
+
+
 def test_what_is_late_is_asked_for_as_the_older_of_two(news: SimpleNamespace) -> None:
     """And the window is counted from the newer one."""
     asked = []
@@ -660,6 +754,46 @@ def test_a_handler_that_changes_its_drafts_spoils_no_second_try(news: SimpleName
     assert [row["data"]["tries"] for row in stored()] == [[], [0], [0, 1]]
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["three batches", "one batch"])
+def test_a_handler_can_not_change_who_did_what_when(news: SimpleNamespace, together: bool) -> None:
+    """What it writes there is undone: else the order in which actions are looked at would be another."""
+
+    class Moving(ActionHandler):
+        verb = "moved"
+
+        @classmethod
+        def group(cls, newer: Draft, older: Draft) -> bool:
+            older.timestamp = newer.timestamp
+            older.verb, newer.actor = "gone", None
+            return True
+
+    events = [act(news.ada, "moved", news.articles[n], ago=100 - 50 * n, delay=60) for n in range(3)]
+    late = act(news.ada, "moved", news.articles[3], ago=110, delay=60)
+    for messages in [[events, [late]]] if together else [[[one]] for one in (*events, late)]:
+        deliver(messages)
+
+    assert [(row["verb"], len(row["targets"])) for row in stored()] == [("moved", 3), ("moved", 1)]
+    assert stored()[0]["timestamp"] == NOW - timedelta(seconds=110)
+    assert not DeadLetter.objects.exists()
+
+
+def test_a_handler_may_fill_the_data_of_a_stored_action(news: SimpleNamespace) -> None:
+    """In place, too."""
+
+    class Counting(ActionHandler):
+        verb = "counted"
+
+        @classmethod
+        def group(cls, newer: Draft, older: Draft) -> bool:
+            older.data["of"].append(newer.level)
+            return True
+
+    send(act(news.ada, "counted", ago=9, data={"of": []}))
+    send(act(news.ada, "counted", delay=60, level=30))
+
+    assert [row["data"] for row in stored()] == [{"of": [30]}]
+
+
 def test_an_outage_while_grouping_with_what_is_stored_is_no_dead_letter(news: SimpleNamespace) -> None:
     class Asking(ActionHandler):
         verb = "asked"
@@ -730,6 +864,22 @@ def test_a_handler_may_load_the_objects_of_all_drafts_together(news: SimpleNames
     assert len(newsroom) == 4  # users, articles, pages, topics
 
 
+def test_the_objects_of_stored_actions_are_loaded_together_too(news: SimpleNamespace) -> None:
+    class Curious(ActionHandler):
+        verb = "looked"
+
+        @classmethod
+        def group(cls, newer: Draft, older: Draft) -> bool:
+            assert newer.load_targets() != older.load_targets()
+            return False
+
+    send(*(act(news.ada, "looked", one, ago=9 - n) for n, one in enumerate(news.articles[1:])))
+    with CaptureQueriesContext(connection) as asked:
+        assert send(act(news.ada, "looked", news.articles[0], delay=60)).applied == 1
+
+    assert sum('FROM "newsroom_article"' in q["sql"] for q in asked) == 1
+
+
 def test_a_draft_of_its_own_loads_what_it_is_about(news: SimpleNamespace) -> None:
     """In a test of a handler there is no batch."""
     refs = [Ref("newsroom.article", str(one.pk)) for one in news.articles[:2]]
@@ -745,7 +895,10 @@ def test_a_draft_of_its_own_loads_what_it_is_about(news: SimpleNamespace) -> Non
 
 @pytest.mark.parametrize("delay", [-1, 0, 60])
 def test_the_number_of_statements_does_not_grow_with_the_number_of_actions(news: SimpleNamespace, delay: int) -> None:
-    """Ten, a hundred, a thousand actions with three targets each, when they are new and when they go into others."""
+    """Ten, a hundred, a thousand actions with three targets each, when they are new and when they go into others.
+
+    But for the look-up: that is one for each fifty actors and verbs, so that what it brings is bounded.
+    """
     counts = set()
     for number in (10, 100, 1000):
         for related, ago in ((0, 9), (1, 5)):
@@ -758,7 +911,9 @@ def test_the_number_of_statements_does_not_grow_with_the_number_of_actions(news:
             body = wire.body(events, ACTIONS)
             with CaptureQueriesContext(connection) as asked:
                 assert apply([Delivery(body, ACTIONS)], now=NOW).applied == number
-            counts.add((related if delay > 0 else 0, len(asked)))
+            look_ups = sum("held.entries" in q["sql"] or "json_group_array" in q["sql"] for q in asked)
+            assert look_ups == (-(-number // SLICE) if delay > 0 else 0)
+            counts.add((related if delay > 0 else 0, len(asked) - look_ups))
     assert len(counts) == (2 if delay > 0 else 1)
     assert max(count for _, count in counts) <= 15
     assert Action.objects.count() == (1110 if delay > 0 else 2220)
@@ -815,7 +970,11 @@ def test_the_look_up_is_one_statement_by_the_index(news: SimpleNamespace) -> Non
 
     assert "footfall_action_group" in plan
     assert "Seq Scan" not in plan
-    assert not [line for line in plan.splitlines() if line.startswith("SCAN") and "wanted" not in line]
+    assert not [
+        line
+        for line in plan.splitlines()
+        if line.startswith("SCAN") and line.split()[1] not in ("wanted", "last", "row")
+    ]
     with CaptureQueriesContext(connection) as asked:
         found = storedactions.look_up(windows, "default")
     assert len(asked) == 1
@@ -831,6 +990,62 @@ def test_of_very_many_stored_actions_the_last_hundred_are_looked_at(news: Simple
 
     assert sorted(one.draft.timestamp for one in found)[0] == NOW - timedelta(seconds=99)
     assert len(found) == 100
+
+
+def test_of_stored_actions_with_many_objects_only_the_last_are_looked_at(news: SimpleNamespace) -> None:
+    """As many as hold so many objects together, all of them whole; for one actor and verb as for another."""
+    refs = [{"type": "newsroom.article", "id": str(n)} for n in range(MAX_REFS)]
+    for who in (news.ada, news.bob):
+        events = [act(who, "listed", ago=n, delay=-1) | {"targets": refs[: MAX_REFS - n]} for n in range(8)]
+        assert send(*events).applied == 8
+    windows: Any = {
+        (Ref("auth.user", str(who.pk)), "listed"): (NOW - timedelta(days=1), NOW) for who in (news.ada, news.bob)
+    }
+
+    found = storedactions.look_up(windows, "default")
+
+    # 1000 + 999 + 998 + 997 + 996 are fewer than 5,000, and the next would be too many.
+    assert sorted(len(one.draft.targets) for one in found) == [n for n in range(996, 1001) for _ in range(2)]
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["batches", "one batch"])
+def test_an_action_is_held_against_as_few_of_its_batch_as_of_those_that_are_stored(
+    news: SimpleNamespace, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three objects each, where six are the most; an action with more than all is held against none."""
+    monkeypatch.setattr(joining, "OBJECTS", 6)
+    monkeypatch.setattr(storedactions, "OBJECTS", 6)
+    asked = []
+
+    class Noting(ActionHandler):
+        verb = "noted"
+
+        @classmethod
+        def group(cls, newer: Draft, older: Draft) -> bool:
+            asked.append((newer.data["n"], older.data["n"]))
+            return False
+
+    events = [
+        act(news.ada, "noted", *news.articles[:2], ago=9 - n, delay=60, data={"n": n}, related=news.topics[:1])
+        for n in range(5)
+    ]
+    for messages in [[events]] if together else [[[event]] for event in events]:
+        deliver(messages)
+
+    assert asked == [(1, 0), (2, 1), (2, 0), (3, 2), (3, 1), (4, 3), (4, 2)]
+
+
+def test_batches_of_many_actors_are_joined_as_small_ones_are(
+    news: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slice after slice of actors and verbs, each with what is stored of it."""
+    monkeypatch.setattr(actions, "SLICE", 3)
+    users = [User(pk=n) for n in range(1, 11)]
+    for ago in (9, 5):
+        assert send(*(act(user, "read", news.articles[0], ago=ago, delay=60) for user in users * 2)).applied == 20
+
+    assert sorted(int(row["actor"]) for row in stored()) == list(range(1, 11))
+    assert {row["timestamp"] for row in stored()} == {NOW - timedelta(seconds=9)}
 
 
 # -- Data
@@ -858,6 +1073,16 @@ def test_merging_data_keeps_what_is_there_and_repeats_nothing(kept: Any, other: 
         assert together == kept
 
 
+@pytest.mark.parametrize("item", [1e16, [1e16], {"x": [1.0, 1e16]}, [[True]], [[1]]])
+def test_an_item_that_the_database_writes_in_another_way_is_the_same(news: SimpleNamespace, item: Any) -> None:
+    """PostgreSQL makes an integer of 1e16; true is no number anywhere."""
+    send(act(news.ada, "read", news.articles[0], ago=9, data={"l": [item]}))
+    send(act(news.ada, "read", news.articles[0], delay=60, data={"l": [item]}))
+
+    assert [row["data"] for row in stored()] == [{"l": [item]}]
+    assert merged([[1]], [[True]]) == [[1], [True]]
+
+
 def test_lists_of_many_items_are_merged_in_a_bounded_time() -> None:
     """Each item is looked up; compared with all the others they would be billions of comparisons."""
     kept = [[number] for number in range(60_000)]
@@ -871,3 +1096,23 @@ def test_rows_are_written_in_the_order_of_their_ids() -> None:
 
     written = list(ActionObject.objects.order_by("id").values_list("action_id", flat=True))
     assert written == sorted(draft.id for draft in drafts)
+
+
+def test_ac_53_an_action_about_an_object_that_took_its_actions_along_comes_too_late(news: SimpleNamespace) -> None:
+    """As target, related object or actor: it is left out as gone, and of others actions are kept all the same."""
+    note = Note.objects.create(title="personal")
+    there = Note.objects.create(title="there")
+    events = [
+        act(news.ada, "wrote", note, news.articles[0]),
+        act(news.ada, "quoted", news.articles[0], related=[note]),
+        act(note, "was moved"),
+        act(news.ada, "wrote", there),
+        act(news.ada, "wrote", news.articles[0]),
+    ]
+    note.delete()
+    news.articles[0].delete()
+
+    totals = apply([Delivery(wire.body(events, ACTIONS), ACTIONS)], now=NOW)
+
+    assert totals == Totals(applied=2, filtered=3)
+    assert sorted(Action.objects.values_list("verb", flat=True)) == ["wrote", "wrote"]

@@ -38,6 +38,7 @@ from footfall.storage.models import (
     ViewMark,
 )
 from footfall.workers.failures import Fault, Transient
+from footfall.workers.folding import actions as action_folding
 from footfall.workers.folding import views
 from footfall.workers.ledger import prune
 from footfall.workers.pipeline import Delivery, Totals, apply
@@ -924,7 +925,73 @@ def test_two_actions_of_one_id_are_one_row_and_one_letter(news: SimpleNamespace)
     assert reasons() == {"refused": 1}
 
 
+def taken_id(news: SimpleNamespace) -> wire.Event:
+    """An action that the database refuses: there is one of its id."""
+    there = wire.action(news.bob, "other")
+    assert send(there).applied == 1
+    return wire.action(news.ada, "saw") | {"id": there["id"]}
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_others_of_a_unit_in_which_one_is_refused_are_joined(news: SimpleNamespace, place: int) -> None:
+    """Combined and grouped, as if it had not been there."""
+
+    class Edited(ActionHandler):
+        verb = "edited"
+
+        @staticmethod
+        def combine_with_created(own: Draft, other: Draft) -> bool:
+            return True
+
+    one = news.articles[0]
+    bad = taken_id(news)
+    events = [wire.action(news.ada, "created", one), wire.action(news.ada, "edited", one)]
+    events.insert(place, bad)
+
+    assert send(*unit_of(*events)) == Totals(applied=2, dead=1)
+    assert letters() == [("refused", place)]
+    assert sorted(verb for verb, *_ in actions()) == ["created", "other"]
+
+
+def test_of_many_in_a_unit_each_is_tried_alone_once(news: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it takes two to be refused: then they are taken apart."""
+    tries = 0
+    fold = action_folding.apply
+
+    def counting(events: Any, using: str) -> None:
+        nonlocal tries
+        tries += 1
+        fold(events, using)
+
+    monkeypatch.setattr(action_folding, "apply", counting)
+    bad, twin = taken_id(news), str(uuid.uuid4())
+    twins = [wire.action(news.ada, "read", grouping_delay=-1, id=twin) for _ in range(2)]
+    many = [wire.action(news.ada, "read", news.articles[n % 3], grouping_delay=-1) for n in range(97)]
+
+    assert send(*unit_of(bad, twins[0], *many, twins[1])) == Totals(applied=98, dead=2)
+    assert reasons() == {"refused": 2}
+    assert tries <= 4 * 100
+
+
 # -- Stop and shout
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"DEFAULT_HANDLER": "nowhere.Handler"}, {"DEFAULT_LEVEL": "LOUD"}], ids=["handler", "level"]
+)
+def test_a_setting_that_is_wrong_buries_no_action(news: SimpleNamespace, settings: Any, wrong: dict[str, Any]) -> None:
+    """The batch waits until it is mended, however small it is."""
+    right = settings.FOOTFALL
+    body = wire.body([wire.action(news.ada, "read"), wire.hit("a")])
+    settings.FOOTFALL = {**right, **wrong}
+
+    with pytest.raises(Fault, match="settings"):
+        deliver(body)
+    assert not DeadLetter.objects.exists() and not AppliedMessage.objects.exists()
+
+    settings.FOOTFALL = right
+    assert deliver(body) == Totals(applied=2)
 
 
 def fail_on_marks(marks: dict[Any, Any], using: str) -> None:

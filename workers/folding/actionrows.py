@@ -23,26 +23,30 @@ _OBJECT = ("action_id", "role", "object_type", "object_id", "verb", "level", "ti
 _FOLLOWING = ("action_id", "verb", "level", "timestamp", "renewed", "changed")
 
 
-def write(new: Iterable[Candidate], stored: Iterable[Candidate], stamp: datetime, using: str) -> None:
-    """Insert what is ``new``, and bring up to date what of the ``stored`` was changed, with ``stamp`` if it gained.
+def write(new: Iterable[Candidate], changed: Iterable[Candidate], stamp: datetime, using: str) -> None:
+    """Insert what is ``new``, and bring up to date what is stored and was ``changed``, with ``stamp`` if it gained.
 
     The same number of statements however many there are, in the order of ids. Raises what the database raises;
     OperationalError, to try again, where an action was deleted meanwhile.
     """
-    changed = sorted(filter(_is_changed, stored), key=_by_id)
-    fresh = sorted(new, key=_by_id)
-    if _update(Action, _CHANGING, [_changing(one, stamp) for one in changed], using) < len(changed):
+    known, fresh = sorted(changed, key=_by_id), sorted(new, key=_by_id)
+    if known and connections[using].features.has_select_for_update:
+        # An update locks as it finds them; whoever deletes some of these locks them in the order of ids.
+        rows = Action.objects.using(using).filter(pk__in=[one.draft.id for one in known])
+        list(rows.order_by("pk").select_for_update().values_list("pk"))
+    if _update(Action, _CHANGING, [_changing(one, stamp) for one in known], using) < len(known):
         raise OperationalError("An action was deleted while it was being changed.")
-    _update(ActionObject, _FOLLOWING, [_following(one, stamp) for one in changed], using)
+    _update(ActionObject, _FOLLOWING, [_following(one, stamp) for one in known], using)
     _insert(Action, _ACTION, [_action(one.draft, stamp) for one in fresh], using)
-    _insert(ActionObject, _OBJECT, [row for one in (*changed, *fresh) for row in _objects(one, stamp)], using)
+    _insert(ActionObject, _OBJECT, [row for one in (*known, *fresh) for row in _objects(one, stamp)], using)
 
 
 def _by_id(one: Candidate) -> int:
     return one.draft.id.int
 
 
-def _is_changed(one: Candidate) -> bool:
+def is_changed(one: Candidate) -> bool:
+    """Whether what is stored has become another by what went into it."""
     now, then = one.draft, one.stored
     assert then is not None  # it was looked up
     return (now.level, now.timestamp, now.data) != (then.level, then.timestamp, then.data) or bool(_gained(one))

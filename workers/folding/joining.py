@@ -7,13 +7,16 @@ order of their times, it makes no difference into which batches and messages the
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+import uuid
+from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -24,8 +27,10 @@ from footfall.producers.settings import conf
 from footfall.storage.drafts import Draft, merged
 from footfall.storage.handlers import handler_of
 
-#: An action is joined with one of so many before it; a scope may hold any number, and each pair costs.
+#: An action is joined with one of so many before it, that hold no more than so many objects together: a unit of work
+#: and a window may hold any number, and each pair costs.
 LOOK_BACK = 100
+OBJECTS = 5000
 
 #: Ids count milliseconds, and are made a moment after the time of the event was taken.
 GRAIN = timedelta(milliseconds=2)
@@ -72,16 +77,26 @@ class Candidate:
         return (self.draft.actor, self.draft.verb)
 
 
+def bounded(found: Iterable[Candidate]) -> Iterator[Candidate]:
+    """The first LOOK_BACK of ``found``, as long as their targets and related objects are no more than OBJECTS."""
+    held = 0
+    for one in islice(found, LOOK_BACK):
+        held += len(one.draft.targets) + len(one.draft.related)
+        if held > OBJECTS:
+            return
+        yield one
+
+
 # -- Combine: actions of different verbs that their handlers call one, within a unit of work
 
 
 def combine(given: Sequence[Candidate]) -> list[Candidate]:
     """Those that are left of ``given``, in their order. Raises HandlerFailed, and what the database raises."""
-    units: dict[Hashable, list[Candidate]] = {}
+    units: dict[Hashable, list[Candidate]] = defaultdict(list)
     hook_of = cache(_hook)
     for newer in given:
-        mates = units.setdefault(newer.unit, [])
-        if not _combines(newer, mates, hook_of):
+        mates = units[newer.unit, newer.draft.actor]
+        if not (mates and _combines(newer, mates, hook_of)):
             mates.append(newer)
     return sorted((one for mates in units.values() for one in mates), key=lambda one: one.place)
 
@@ -96,11 +111,12 @@ def _hook(verb: str, other: str) -> Hook | None:
 def _combines(newer: Candidate, mates: list[Candidate], hook_of: Callable[[str, str], Hook | None]) -> bool:
     """Whether ``newer`` went into an older one of ``mates``, newest first; those that go into it are taken out."""
     new = newer.draft
-    for older in mates[: -LOOK_BACK - 1 : -1]:
+    able = (one for one in mates[::-1] if hook_of(new.verb, one.draft.verb) or hook_of(one.draft.verb, new.verb))
+    for older in bounded(able):
         old = older.draft
-        into_old, into_new = hook_of(new.verb, old.verb), hook_of(old.verb, new.verb)
-        if not (into_old or into_new) or old.actor != new.actor or not set(new.targets) <= set(old.targets):
+        if len(new.targets) > len(old.targets) or not set(new.targets) <= set(old.targets):
             continue
+        into_old, into_new = hook_of(new.verb, old.verb), hook_of(old.verb, new.verb)
         if into_old and _agreed(newer, into_old, new, old):
             _unite(newer, old, new)
             return True
@@ -140,11 +156,12 @@ class _Pools:
     """What an action may be grouped with: sorted by time, and beside that by unit of work in the order of arrival."""
 
     def __init__(self) -> None:
-        self._by_time: dict[Key, list[_Dated]] = defaultdict(list)
+        self._by_time: dict[Key, list[Candidate]] = defaultdict(list)
         self._by_unit: dict[tuple[Hashable, Key], list[Candidate]] = defaultdict(list)
+        self._handler_of = cache(handler_of)
 
     def add(self, one: Candidate) -> None:
-        insort(self._by_time[one.key], _Dated.of(one))
+        insort(self._by_time[one.key], one, key=in_time)
 
     def grouped(self, newer: Candidate) -> bool:
         """Whether it went into an action that is here; else it is here from now on."""
@@ -155,31 +172,33 @@ class _Pools:
         return found is not None
 
     def _joined(self, newer: Candidate) -> Candidate | None:
-        agrees = handler_of(newer.draft.verb).group
+        agrees = self._handler_of(newer.draft.verb).group
         for older in self._before(newer):
             if _agreed(newer, agrees, newer.draft, older.draft) and _fits(newer, older.draft):
                 _unite(newer, older.draft, newer.draft)
                 return older
-        for later in self._after(newer):
+        for later in bounded(self._after(newer)):
             if _agreed(newer, agrees, later.draft, newer.draft) and _fits(newer, later.draft):
                 self._date_back(later, newer)
                 return later
         return None
 
     def _before(self, newer: Candidate) -> Iterator[Candidate]:
-        """Those in its window, newest first, then its unit mates, whose time doesn't count."""
-        within = list(islice(self._in_window(newer), LOOK_BACK))
-        yield from within
-        mates = self._by_unit[newer.unit, newer.key][: -LOOK_BACK - 1 : -1]
-        yield from (mate for mate in dict.fromkeys(mates) if mate not in within)
+        """Those in its window, newest first, then its unit mates, whose time doesn't count; each once."""
+        asked = set()
+        mates = dict.fromkeys(self._by_unit[newer.unit, newer.key][: -LOOK_BACK - 1 : -1])
+        for older in chain(bounded(self._in_window(newer)), bounded(mates)):
+            if older not in asked:
+                asked.add(older)
+                yield older
 
     def _in_window(self, newer: Candidate) -> Iterator[Candidate]:
         if newer.window:
             dated, at = self._by_time[newer.key], newer.draft.timestamp
             for index in range(bisect_right(dated, at, key=_when) - 1, -1, -1):
-                if dated[index].at < at - newer.window:
+                if dated[index].draft.timestamp < at - newer.window:
                     return
-                yield dated[index].candidate
+                yield dated[index]
 
     def _after(self, newer: Candidate) -> Iterator[Candidate]:
         """Those that happened later and were published later, so that ``newer`` is merely late: the nearest first."""
@@ -187,38 +206,28 @@ class _Pools:
             dated, at = self._by_time[newer.key], newer.draft.timestamp
             first = bisect_right(dated, at, key=_when)
             for later in dated[first : first + LOOK_BACK]:
-                if later.at > at + newer.window:
+                if later.draft.timestamp > at + newer.window:
                     return
-                if _was_published_later(later.candidate.draft, newer.draft):
-                    yield later.candidate
+                if _was_published_later(later.draft, newer.draft):
+                    yield later
 
     def _date_back(self, later: Candidate, newer: Candidate) -> None:
         """``newer`` is the older one of the two: its time and data stand, in the row that is there."""
-        dated = self._by_time[later.key]
-        del dated[bisect_left(dated, _Dated.of(later))]
+        self._by_time[later.key].remove(later)
         data = later.draft.data
         _unite(newer, later.draft, newer.draft)
         later.draft.data = merged(newer.draft.data, data)
         later.draft.timestamp = newer.draft.timestamp
-        insort(dated, _Dated.of(later))
+        self.add(later)
 
 
-class _Dated(NamedTuple):
-    """A place in the order of times; among the same times ids decide, whichever came first."""
-
-    at: datetime
-    id: int
-    number: int
-    candidate: Candidate
-
-    @classmethod
-    def of(cls, one: Candidate) -> _Dated:
-        # The number: two events may have the same id until the database refuses the second.
-        return cls(one.draft.timestamp, one.draft.id.int, id(one), one)
+def _when(one: Candidate) -> datetime:
+    return one.draft.timestamp
 
 
-def _when(dated: _Dated) -> datetime:
-    return dated.at
+def in_time(one: Candidate) -> tuple[datetime, int]:
+    """Its place in the order of times; among the same times ids decide, whichever came first."""
+    return one.draft.timestamp, one.draft.id.int
 
 
 def _was_published_later(one: Draft, other: Draft) -> bool:
@@ -237,33 +246,40 @@ def _fits(newer: Candidate, older: Draft) -> bool:
             return False
     if not new.data or not older.data or new.data == older.data:
         return True
-    with _Blaming(newer):
+    with _blaming(newer):
         return len(msgspec.json.encode(merged(older.data, new.data))) <= int(conf.MAX_EVENT_BYTES)
 
 
 # -- The site's code
 
 
-class _Blaming:
+@contextmanager
+def _blaming(newer: Candidate) -> Iterator[None]:
     """What is raised inside is the fault of the event that is being joined."""
+    try:
+        yield
+    except DatabaseError:  # says itself whether to wait or whom to blame
+        raise
+    except Exception as error:
+        raise HandlerFailed(newer.place, error) from error
 
-    def __init__(self, newer: Candidate) -> None:
-        self._place = newer.place
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # What the database raises says itself whether to wait or whom to blame.
-        if isinstance(error, Exception) and not isinstance(error, DatabaseError):
-            raise HandlerFailed(self._place, error) from error
+#: What decides which drafts are held against which.
+_Standing = tuple[uuid.UUID, Ref | None, str, datetime, datetime]
+_standing = attrgetter("id", "actor", "verb", "timestamp", "renewed")
 
 
 def _agreed(newer: Candidate, hook: Hook, one: Draft, other: Draft) -> bool:
-    with _Blaming(newer):
-        return bool(hook(one, other))
+    before: list[tuple[Draft, _Standing]] = [(draft, _standing(draft)) for draft in (one, other)]
+    try:
+        with _blaming(newer):
+            return bool(hook(one, other))
+    finally:
+        # A hook may level and fill its drafts; who did what when is not for it to say.
+        for draft, standing in before:
+            draft.id, draft.actor, draft.verb, draft.timestamp, draft.renewed = standing
 
 
 def _unite(newer: Candidate, kept: Draft, other: Draft) -> None:
-    with _Blaming(newer):
+    with _blaming(newer):
         kept.absorb(other)
