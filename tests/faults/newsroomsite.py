@@ -35,7 +35,7 @@ TABLES = {
     "days": "SELECT object_type, object_id, collected_during, views, clicks FROM newsroom_articledaily",
     "labels": "SELECT label, category, dom_id, day, counter FROM footfall_storage_statistic",
     "actions": (
-        "SELECT actor_type, actor_id, verb, level, data::text, timestamp, role, object_type, object_id"
+        "SELECT actor_type, actor_id, a.verb, a.level, data::text, a.timestamp, role, object_type, object_id"
         " FROM footfall_storage_action a LEFT JOIN footfall_storage_actionobject r ON r.action_id = a.id"
     ),
 }
