@@ -125,7 +125,7 @@ def assert_settled(copies: int = 1) -> None:
 
 
 @pytest.mark.usefixtures("_quiet_log")
-@pytest.mark.parametrize("workers", [1, WORKERS])
+@pytest.mark.parametrize("workers", [WORKERS])
 def test_shuffled_repeated_actions_are_grouped_by_four_processes_as_by_one(
     workers: int, processes: Callable[..., Process], tmp_path: Path
 ) -> None:
