@@ -70,9 +70,9 @@ class Draft:
         return loaded.get(self, side)
 
 
-def load_together(drafts: Sequence[Draft], using: str | None = None) -> None:
+def load_together(drafts: Sequence[Draft]) -> None:
     """From now on the objects that any of ``drafts`` is asked for are loaded for all of them."""
-    objects = DraftObjects(drafts, using)
+    objects = DraftObjects(drafts)
     for draft in drafts:
         draft._loaded = objects
 
@@ -80,8 +80,7 @@ def load_together(drafts: Sequence[Draft], using: str | None = None) -> None:
 class DraftObjects:
     """The objects that ``drafts`` are about: loaded for all of them together, when one is asked for."""
 
-    def __init__(self, drafts: Sequence[Draft], using: str | None = None) -> None:
-        self._using = using
+    def __init__(self, drafts: Sequence[Draft]) -> None:
         self._drafts = drafts
         self._asked: set[Ref] = set()
         self._found: dict[Ref, Any] = {}
@@ -96,7 +95,7 @@ class DraftObjects:
     def _load(self, refs: set[Ref]) -> None:
         from footfall.storage.resolving import resolve  # which needs the models, which need this module
 
-        self._found |= resolve(sorted(refs, key=str), using=self._using)
+        self._found |= resolve(sorted(refs, key=str))
         self._asked |= refs
 
 

@@ -49,11 +49,11 @@ class Hidden:
         return str(self._name)
 
 
-def resolve(refs: Iterable[Ref], viewer: Any = ANYBODY, using: str | None = None) -> dict[Ref, Any]:
+def resolve(refs: Iterable[Ref], viewer: Any = ANYBODY) -> dict[Ref, Any]:
     """What each of ``refs`` names: an object, a model (as a class) where there is no id, or a `DeletedItem`.
 
     Objects are read through the base manager, so that none is left out that merely isn't listed (a soft-deleted one),
-    from where their model is read; what is left of deleted ones from ``using``, else from where that is read. One
+    from where their model is read; so is what is left of deleted ones. One
     query per model and 500 objects, and one for all that are missing. A Ref is left out whose object is gone without
     a trace, or whose model is not installed any more.
 
@@ -75,7 +75,7 @@ def resolve(refs: Iterable[Ref], viewer: Any = ANYBODY, using: str | None = None
         found.update(_objects(model, keys, viewer))
     if restricted(viewer):
         found.update(_hidden(by_model, found))
-    found.update(_remains([ref for ref in wanted if ref not in found and ref.id is not None], viewer, using))
+    found.update(_remains([ref for ref in wanted if ref not in found and ref.id is not None], viewer))
     return found
 
 
@@ -85,11 +85,11 @@ def _objects(model: type[models.Model], keys: Keys, viewer: Any) -> Iterator[tup
     return ((ref, loaded[key]) for ref, key in keys.items() if key in loaded)
 
 
-def _remains(refs: list[Ref], viewer: Any, using: str | None) -> Iterator[tuple[Ref, Any]]:
+def _remains(refs: list[Ref], viewer: Any) -> Iterator[tuple[Ref, Any]]:
     """What is left of those of ``refs`` that were deleted."""
     from footfall.storage.models import DeletedItem
 
-    rows = DeletedItem._base_manager.using(using or router.db_for_read(DeletedItem))
+    rows = DeletedItem._base_manager.using(router.db_for_read(DeletedItem))
     for some in _in_chunks(refs):
         # Wider than asked, where it crosses types and ids: so each is found through the one unique index.
         asked = rows.filter(object_type__in={ref.type for ref in some}, object_id__in={ref.id for ref in some})

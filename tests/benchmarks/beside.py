@@ -23,20 +23,20 @@ import psycopg
 django.setup()
 
 # Models can be imported now.
-from actstream import action as sent  # noqa: E402
-from actstream import registry  # noqa: E402
-from actstream.models import Action as TheirAction  # noqa: E402
-from actstream.models import Follow, user_stream  # noqa: E402
-from benchmarks.largesite import KEY_OF, Sizes, counts, kinds, label, objects, table  # noqa: E402
-from django.contrib.auth.models import Group, User  # noqa: E402
-from django.contrib.contenttypes.models import ContentType  # noqa: E402
-from django.db import connection  # noqa: E402
-from django.test.utils import setup_databases, setup_test_environment, teardown_databases  # noqa: E402
-from newsroom.models import Article, Page, Topic  # noqa: E402
+from actstream import action as sent  # noqa: E402 - after setup
+from actstream import registry  # noqa: E402 - after setup
+from actstream.models import Action as TheirAction  # noqa: E402 - after setup
+from actstream.models import Follow, user_stream  # noqa: E402 - after setup
+from benchmarks.largesite import KEY_OF, Sizes, counts, kinds, label, objects, table  # noqa: E402 - after setup
+from django.contrib.auth.models import Group, User  # noqa: E402 - after setup
+from django.contrib.contenttypes.models import ContentType  # noqa: E402 - after setup
+from django.db import connection  # noqa: E402 - after setup
+from django.test.utils import setup_databases, setup_test_environment, teardown_databases  # noqa: E402 - after setup
+from newsroom.models import Article, Page, Topic  # noqa: E402 - after setup
 
-from footfall.producers import publish_action, scope  # noqa: E402
-from footfall.storage.models import Action, ActionObject, ActionStamp, Tracker  # noqa: E402
-from footfall.workers.testing import drain  # noqa: E402
+from footfall.producers import publish_action, scope  # noqa: E402 - after setup
+from footfall.storage.models import Action, ActionObject, ActionStamp, Tracker  # noqa: E402 - after setup
+from footfall.workers.testing import drain  # noqa: E402 - after setup
 
 THEIRS: Final = "django-activity-stream"
 OURS: Final = "Footfall"
@@ -251,7 +251,7 @@ def compare_feeds(key: int, what: str) -> None:
         return Action.unread_count(copy(reader))
 
     shown = [action.timestamp for action in user_stream(reader)[:PAGE]]
-    assert shown == [action.timestamp for action in reader.actions.feed()[:PAGE]]  # type: ignore[attr-defined]
+    assert shown == [action.timestamp for action in reader.actions.feed()[:PAGE]]  # type: ignore[attr-defined]  # connected
     title = f"a feed page of {PAGE}, rendered, of {what} objects and {ACTIONS:,} actions (medians of {ROUNDS})"
     row(title, "", "ms", "queries", f"{THEIRS} = 1")
     theirs, bare, mine, counted = alternating(ROUNDS, with_prefetch, without_prefetch, ours, count)

@@ -82,14 +82,14 @@ def apply(events: Sequence[tuple[Hashable, ActionEvent]], using: str) -> None:
         return
     level = cache(level_of)
     given = [_of_event(event, unit, place, level) for place, (unit, event) in enumerate(events)]
-    load_together([one.draft for one in given], using)
+    load_together([one.draft for one in given])
     combined = joining.combine(given)
     stamp = storedactions.hold(using)
     new: list[Candidate] = []
     changed: list[Candidate] = []
     for some in _slices(combined):
         there = storedactions.look_up(joining.windows(some), using)
-        load_together([one.draft for one in (*some, *there)], using)
+        load_together([one.draft for one in (*some, *there)])
         new += joining.group(some, there)
         changed += filter(actionrows.is_changed, there)
     actionrows.write(new, changed, stamp, using)
