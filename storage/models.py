@@ -366,11 +366,16 @@ class DeletedItem(models.Model):
     description = models.TextField(blank=True, default="")
     serialization = models.JSONField(default=dict, blank=True)
     deleted_at = models.DateTimeField(default=timezone.now)
+    # Of an object whose model keeps account of changes: the transaction that deleted it. See `changestamps`.
+    change_stamp = models.BigIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
         ordering = ["-deleted_at", "-id"]
         constraints = [models.UniqueConstraint(fields=["object_type", "object_id"], name="footfall_deleteditem_key")]
-        indexes = [models.Index(fields=["-deleted_at", "-id"], name="footfall_deleteditem_recent")]
+        indexes = [
+            models.Index(fields=["-deleted_at", "-id"], name="footfall_deleteditem_recent"),
+            models.Index(fields=["object_type", "change_stamp"], name="footfall_deleteditem_changed"),
+        ]
 
     def __str__(self) -> str:
         return self.description
@@ -379,6 +384,16 @@ class DeletedItem(models.Model):
     def footfall_ref(self) -> Ref:
         """Whom it stands for: an action that is logged about it is one about the object."""
         return Ref(self.object_type, self.object_id)
+
+
+class ChangeCounter(models.Model):
+    """On SQLite, how many times rows that keep account of changes were written: its one row is the latest stamp."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    number = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return str(self.number)
 
 
 class AppliedMessage(models.Model):

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import models
 
 from footfall.storage.datasets import TrackableData, TrackableHourlyData, TrackableTimeSeriesData, operation
+from footfall.storage.references import HandleRefModel, unique_undeleted
 
 
 class Article(models.Model):
@@ -136,3 +137,102 @@ class ArticleByDevice(TrackableTimeSeriesData):
         if not isinstance(device, str):
             raise TypeError(f"a device is a text, not {device!r}")
         return (*super().slot_of(at), device)
+
+
+class Publisher(HandleRefModel):
+    """Two levels hang below it."""
+
+    name = models.CharField(max_length=100)
+    note = models.TextField(blank=True, default="")
+
+    class HandleRef:
+        tag = "org"
+        delete_cascade = ["magazines"]
+        kind = "company"
+
+    class Meta(HandleRefModel.Meta):
+        constraints = [unique_undeleted("name", name="newsroom_publisher_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Magazine(HandleRefModel):
+    title = models.CharField(max_length=100)
+    publisher = models.ForeignKey(Publisher, models.CASCADE, related_name="magazines")
+
+    class HandleRef:
+        delete_cascade = ["issues"]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Issue(HandleRefModel):
+    number = models.IntegerField(default=1)
+    magazine = models.ForeignKey(Magazine, models.CASCADE, related_name="issues")
+
+    def __str__(self) -> str:
+        return f"{self.number}"
+
+
+class Supplement(Issue):
+    """A table of its own beside that of the issue."""
+
+    theme = models.CharField(max_length=100)
+
+
+class SpecialIssue(Issue):
+    class Meta:
+        proxy = True
+
+
+class Desk(HandleRefModel):
+    """A tree of any depth."""
+
+    name = models.CharField(max_length=100)
+    above = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="below")
+
+    class HandleRef:
+        tag = "desk_2"
+        delete_cascade = ["below"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Photo(HandleRefModel):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    caption = models.CharField(max_length=100, blank=True, default="")
+
+    class HandleRef:
+        skip_unchanged = True
+
+    def __str__(self) -> str:
+        return self.caption
+
+
+class Masthead(HandleRefModel):
+    slug = models.CharField(max_length=50, primary_key=True)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Story(HandleRefModel):
+    """Tells its readers what becomes of it: each change is an action."""
+
+    title = models.CharField(max_length=100)
+    body = models.TextField(blank=True, default="")
+    words = models.IntegerField(null=True, blank=True)
+    desk = models.ForeignKey(Desk, models.SET_NULL, null=True, blank=True, related_name="stories")
+    photos = models.ManyToManyField(Photo, blank=True)
+
+    class HandleRef:
+        publish_actions = True
+
+    def __str__(self) -> str:
+        return self.title
+
+    def deleted_item_description(self) -> str:
+        return f"the story {self.title}"

@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django_dramatiq",
+    "reversion",
     "footfall.producers",
     "footfall.storage",
     "footfall.workers",
