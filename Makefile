@@ -13,6 +13,8 @@ PYTHON ?= $(shell for name in python3.11 python3; do \
 	"$$name" -c '$(IS_NEW_ENOUGH)' 2>/dev/null && command -v "$$name" && break; done)
 RUN := .venv/bin/python
 PYTEST := $(RUN) -m pytest
+# For tests that wait more than they work: as many processes, however few cores. Each has servers of its own.
+WAITING := -n 3
 
 ##@ To see it
 
@@ -45,8 +47,8 @@ test-unit: .venv/.dev ## what needs no server
 .PHONY: test-integration
 test-integration: .venv/.dev ## the contract on both transports and both databases, and what else needs real servers
 	$(RUN) deploy/stack.py install
-	$(PYTEST) tests/integration/test_contract.py tests/integration/test_embedded_workers.py
-	$(RUN) deploy/stack.py run -- $(PYTEST) --ds settings.stack tests/integration --ignore tests/integration/test_embedded_workers.py
+	$(PYTEST) tests/integration/test_contract.py tests/integration/test_embedded_workers.py $(WAITING)
+	$(PYTEST) --ds settings.stack tests/integration --ignore tests/integration/test_embedded_workers.py $(WAITING) --dist loadfile
 
 .PHONY: test-browser
 test-browser: .venv/.dev ## a real browser at the demo site: clicks, the heat map, the admin
@@ -72,6 +74,7 @@ lint: .venv/.dev ## ruff and mypy
 
 .PHONY: wheel
 wheel: .venv/.dev ## dist/footfall-….whl
+	rm -rf build  # it would bring along modules that are no longer there
 	$(RUN) -m build --wheel
 
 .PHONY: clean

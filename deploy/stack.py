@@ -467,6 +467,21 @@ def environment(directory: Path | str) -> dict[str, str]:
     return values
 
 
+@contextlib.contextmanager
+def throw_away() -> Iterator[dict[str, str]]:
+    """Both servers in a temporary directory, gone with the context: what `environment` says, and where they are."""
+    directory = Path(tempfile.mkdtemp(prefix="footfall-stack-"))
+    servers: list[Server] = [PostgreSQL(directory), RabbitMQ(directory)]
+    try:
+        for server in servers:
+            server.start()
+        yield environment(directory) | {"FOOTFALL_STACK_DIR": str(directory)}
+    finally:
+        for server in servers:
+            server.remove()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 # -- Where things are ----------------------------------------------------------------------------------------
 
 
@@ -779,17 +794,8 @@ def _env(options: argparse.Namespace) -> int:
 
 
 def _run_with_stack(options: argparse.Namespace) -> int:
-    directory = Path(tempfile.mkdtemp(prefix="footfall-stack-"))
-    servers: list[Server] = [PostgreSQL(directory), RabbitMQ(directory)]
-    try:
-        for server in servers:
-            server.start()
-        values = environment(directory) | {"FOOTFALL_STACK_DIR": str(directory)}
+    with throw_away() as values:
         return subprocess.run(options.command, env={**os.environ, **values}, check=False).returncode  # noqa: S603 - a developer names it
-    finally:
-        for server in servers:
-            server.remove()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _install(options: argparse.Namespace) -> int:

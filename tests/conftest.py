@@ -1,4 +1,4 @@
-"""Fixtures for every distance. Servers are started outside (``deploy/stack.py run``); tests take hold of them."""
+"""Fixtures for every distance. Servers are started outside, or for each process of ``-n``; tests take hold of them."""
 
 import importlib.util
 import os
@@ -42,7 +42,7 @@ def load_stack() -> ModuleType:
 def stack_directory() -> str:
     """Where the running stack keeps its state. A test that needs it fails without one: nothing is skipped."""
     directory = os.environ.get("FOOTFALL_STACK_DIR")
-    assert directory, "No servers: run this through `python deploy/stack.py run -- …` (make test does)."
+    assert directory, "No servers: run this with -n 2, or through `python deploy/stack.py run -- …`."
     return directory
 
 
@@ -77,5 +77,10 @@ def processes(spool_directory: Path, tmp_path: Path, transactional_db: None) -> 
         return process
 
     yield start
-    for process in started:
-        process.end()
+    try:
+        for process in started:
+            process.end()
+    finally:  # whoever interrupts a run with -n interrupts this, too
+        for process in started:
+            if process.is_running():
+                process.kill_all()

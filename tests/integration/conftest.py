@@ -1,18 +1,30 @@
-"""The two transports behind one face, for the contract that both keep."""
+"""The two transports behind one face, for the contract that both keep; and servers for each pytest process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
+from conftest import load_stack
 from django.conf import settings as django_settings
 from processes import Process
 
 from footfall.producers.queues import QUEUES, queue_arguments
 from footfall.producers.spool import current_spool
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Give each process of ``-n`` servers of its own: tests empty queues, block publishers, and kill."""
+    if django_settings.FOOTFALL["TRANSPORT"] == "rabbitmq":
+        stacks = ExitStack()
+        config.add_cleanup(stacks.close)
+        for spec in specs:
+            spec.env |= stacks.enter_context(load_stack().throw_away())
 
 
 class RabbitTransport:
