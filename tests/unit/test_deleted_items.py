@@ -174,7 +174,7 @@ def test_ac_07_also_what_a_cascade_deletes(how: str) -> None:
 def test_ac_07_parents_and_children_each_under_their_own_name() -> None:
     """A child is connected as its parent is."""
 
-    class Story(models.Model):
+    class Essay(models.Model):
         title = models.CharField(max_length=9)
 
         class Meta:
@@ -186,29 +186,29 @@ def test_ac_07_parents_and_children_each_under_their_own_name() -> None:
         def deleted_item_description(self) -> str:
             return f"{self._meta.model_name} {self.title}"
 
-    class Report(Story):
-        story = models.OneToOneField(Story, models.CASCADE, parent_link=True)
+    class Report(Essay):
+        story = models.OneToOneField(Essay, models.CASCADE, parent_link=True)
 
         class Meta:
             app_label = "newsroom"
 
     with connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE newsroom_story (id bigint PRIMARY KEY, title varchar(9))")
+        cursor.execute("CREATE TABLE newsroom_essay (id bigint PRIMARY KEY, title varchar(9))")
         cursor.execute("CREATE TABLE newsroom_report (story_id bigint PRIMARY KEY)")
-    connect(Story)
-    classes: list[type[models.Model]] = [Story, Report]
+    connect(Essay)
+    classes: list[type[models.Model]] = [Essay, Report]
     for model in classes:
         forgetting.listen_to(model)
     try:
         for pk in (1, 2):
             Report._default_manager.create(pk=pk, id=pk, title=f"t{pk}")
-        Story._default_manager.get(pk=1).delete()
+        Essay._default_manager.get(pk=1).delete()
         Report._default_manager.get(pk=2).delete(keep_parents=True)
     finally:
-        connecting._connections.pop(Story)
+        connecting._connections.pop(Essay)
 
     assert left() == {
-        Ref("newsroom.story", "1"): "story t1",
+        Ref("newsroom.essay", "1"): "essay t1",
         Ref("newsroom.report", "1"): "report t1",
         Ref("newsroom.report", "2"): "report t2",
     }

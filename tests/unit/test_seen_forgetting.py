@@ -244,7 +244,7 @@ def test_nothing_of_it_is_left_among_the_commit_hooks(
 def test_parents_children_and_what_cascades_take_their_own_marks_along(readers: list[User]) -> None:
     """Each under the label of its own model."""
 
-    class Story(models.Model):
+    class Essay(models.Model):
         title = models.CharField(max_length=9)
 
         class Meta:
@@ -253,14 +253,14 @@ def test_parents_children_and_what_cascades_take_their_own_marks_along(readers: 
         def __str__(self) -> str:
             return self.title
 
-    class Report(Story):
-        story = models.OneToOneField(Story, models.CASCADE, parent_link=True)
+    class Report(Essay):
+        story = models.OneToOneField(Essay, models.CASCADE, parent_link=True)
 
         class Meta:
             app_label = "newsroom"
 
     class Remark(models.Model):
-        story = models.ForeignKey(Story, models.CASCADE)
+        story = models.ForeignKey(Essay, models.CASCADE)
 
         class Meta:
             app_label = "newsroom"
@@ -269,10 +269,10 @@ def test_parents_children_and_what_cascades_take_their_own_marks_along(readers: 
             return ""
 
     with connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE newsroom_story (id bigint PRIMARY KEY, title varchar(9))")
+        cursor.execute("CREATE TABLE newsroom_essay (id bigint PRIMARY KEY, title varchar(9))")
         cursor.execute("CREATE TABLE newsroom_report (story_id bigint PRIMARY KEY)")
         cursor.execute("CREATE TABLE newsroom_remark (id bigint PRIMARY KEY, story_id bigint)")
-    classes: list[type[models.Model]] = [Story, Report, Remark]
+    classes: list[type[models.Model]] = [Essay, Report, Remark]
     for model in classes:
         listen_to(model)
 
@@ -287,11 +287,11 @@ def test_parents_children_and_what_cascades_take_their_own_marks_along(readers: 
         return set(ViewMark.objects.values_list("object_type", "object_id"))
 
     try:
-        expected = {(f"newsroom.{name}", "2") for name in ("story", "report", "remark")}
+        expected = {(f"newsroom.{name}", "2") for name in ("essay", "report", "remark")}
         fill()
-        Story._default_manager.get(pk=1).delete()
+        Essay._default_manager.get(pk=1).delete()
         assert left() == expected
-        Story._default_manager.all().delete()
+        Essay._default_manager.all().delete()
         fill()
         Report._default_manager.filter(pk=1).delete()
         assert left() == expected
