@@ -1,0 +1,102 @@
+"""What goes into the revisions of django-reversion: registered models, and rows that are deleted softly or restored.
+
+A save counts its version before it sends its signal, so a snapshot carries the number after the change; nothing here
+touches an object. Rows changed by ``update()``, ``bulk_update()`` and ``bulk_create()`` send no signals, and are in no
+revision: ``reversion.add_to_revision(obj)`` puts one there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+
+from footfall.storage.objectversions import TECHNICAL
+from footfall.storage.softdeletion import soft_deleted, undeleted
+
+#: Rows read at once, with what their many-to-many fields hold.
+CHUNK = 500
+
+
+def is_installed() -> bool:
+    """Whether django-reversion is among the installed apps."""
+    return apps.is_installed("reversion")
+
+
+def require() -> None:
+    """Raise ImproperlyConfigured where django-reversion is not among the installed apps."""
+    if not is_installed():
+        raise ImproperlyConfigured(
+            'History needs django-reversion: install footfall[history] and add "reversion" to INSTALLED_APPS.'
+        )
+
+
+def register(model: type[models.Model], **options: Any) -> type[models.Model]:
+    """Record the history of ``model``, also of objects saved through its proxies. Usable as a decorator.
+
+    What is registered already stays as it is. The models that it inherits from are registered, too, and their
+    snapshots taken with its own. ``options`` are those of ``reversion.register``; what belongs to the database only
+    (``change_stamp``, ``change_batch``, ``former_status``) is left out. Raises ImproperlyConfigured without
+    django-reversion, and its RegistrationError for options that it refuses. No query.
+    """
+    require()
+    import reversion
+
+    concrete = model._meta.concrete_model or model
+    links = {parent: link.name for parent, link in concrete._meta.parents.items() if link is not None}
+    for parent in links:
+        register(parent)
+    chosen = {
+        **options,
+        "exclude": {*options.get("exclude", ()), *TECHNICAL},
+        "follow": [*dict.fromkeys([*options.get("follow", ()), *links.values()])],
+    }
+    for each in (concrete, *_proxies(concrete)):
+        if not reversion.is_registered(each):
+            reversion.register(each, **chosen)
+    return model
+
+
+def _proxies(model: type[models.Model]) -> Iterator[type[models.Model]]:
+    for child in model.__subclasses__():
+        if child._meta.proxy and child._meta.concrete_model is model:
+            yield child
+            yield from _proxies(child)
+
+
+def connect() -> None:
+    """Put what is deleted softly, or restored, into the revision that is open. Nothing without django-reversion."""
+    if is_installed():
+        for signal in (soft_deleted, undeleted):
+            signal.connect(_add, dispatch_uid="footfall_revision")
+
+
+def _add(sender: type[models.Model], rows: models.QuerySet[Any], using: str, **kwargs: Any) -> None:
+    import reversion
+
+    if not reversion.is_active() or reversion.is_manage_manually():
+        return
+    for model in _kin(sender):
+        if reversion.is_registered(model):
+            changed = model._base_manager.using(using).filter(pk__in=rows.order_by().values("pk"))
+            for row in changed.prefetch_related(*_many(model)).iterator(chunk_size=CHUNK):
+                reversion.add_to_revision(row, model_db=using)
+
+
+def _kin(model: type[models.Model]) -> Iterator[type[models.Model]]:
+    """The model of the table that ``model`` stands for, and those with a table of their own beside it: keys are one."""
+    concrete = model._meta.concrete_model
+    for each in apps.get_models():
+        if not each._meta.proxy and (each is concrete or concrete in each._meta.get_parent_list()):
+            yield each
+
+
+def _many(model: type[models.Model]) -> Iterator[str]:
+    """The many-to-many fields that snapshots hold."""
+    field: Any
+    for field in model._meta.many_to_many:
+        if field.remote_field.through._meta.auto_created:
+            yield field.name
