@@ -70,13 +70,20 @@ def _without_port(text: str) -> str:
     return text.partition(":")[0] if text.count(":") == 1 else text
 
 
-def _user_of(request: HttpRequest) -> str | None:
-    """The primary key of the user that is known by now, as text."""
-    session = _loaded(request)
+def known_user(request: HttpRequest) -> Any:
+    """The user who is logged in, where the site has asked for ``request.user`` already; else None. Makes no query."""
     for user in (vars(request).get("user"), *(getattr(request, name, None) for name in _CACHED)):
         resolved = getattr(user, "_wrapped", None) if isinstance(user, LazyObject) else user
         if resolved is not None and resolved is not empty and getattr(resolved, "is_authenticated", False):
-            return str(resolved.pk)
+            return resolved
+    return None
+
+
+def _user_of(request: HttpRequest) -> str | None:
+    """The primary key of the user that is known by now, as text."""
+    user, session = known_user(request), _loaded(request)
+    if user is not None:
+        return str(user.pk)
     return str(session[SESSION_KEY]) if SESSION_KEY in session else None
 
 

@@ -84,6 +84,8 @@ class DeletableAdmin(ReadOnlyAdmin):
         return format_html('<a href="{}">{}</a>', url, name) if url else name
 
     def _url(self, obj: Any) -> str:
+        if isinstance(obj, DeletedItem) and obj.pk is None:  # made from a softly deleted row
+            return ""
         page, key = ("changelist", []) if isinstance(obj, type) else ("change", [quote(str(obj.pk))])
         try:
             return reverse(f"admin:{obj._meta.app_label}_{obj._meta.model_name}_{page}", None, key, None, self._site)

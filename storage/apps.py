@@ -12,7 +12,7 @@ class StorageConfig(AppConfig):
     def ready(self) -> None:
         """Make the registry of datasets reachable for the producers, fill it from each app, listen to deletions."""
         from footfall.producers.settings import conf
-        from footfall.storage import forgetting
+        from footfall.storage import changeactions, forgetting, revisions
         from footfall.storage.checks import check_connected_models, check_default_handler, check_visible_objects
         from footfall.storage.datasets import site
 
@@ -21,3 +21,5 @@ class StorageConfig(AppConfig):
             checks.register(check)
         autodiscover_modules("trackabledata", "action_handlers")
         forgetting.connect(conf.MARKED_MODELS)
+        changeactions.connect()
+        revisions.connect()

@@ -21,6 +21,9 @@ from footfall.storage.suggestions import near
 #: Where an object's time of change is looked for, in this order, when nobody says.
 MODIFICATION_FIELD_NAMES = ("last_modified", "last_updated", "modified", "updated", "changed", "created")
 
+#: What a model may have to say which field tells of its changes, when nobody else says; `HandleRefModel` does.
+TOLD_BY = "footfall_updated_field"
+
 REMEDY = "Name another updated_field, or load the objects and ask ViewTracker.flag()."
 
 
@@ -55,10 +58,11 @@ def site_time(at: Any) -> datetime:
 def change_time(instance: models.Model, updated_field: str | None = None) -> datetime:
     """When ``instance`` last changed, by its own word.
 
-    The attribute ``updated_field`` tells (a path over relations, or a method), else the first of
-    MODIFICATION_FIELD_NAMES that holds a datetime. Raises NoChangeTime, which names what was looked for.
+    The attribute ``updated_field`` tells (a path over relations, or a method), else that which the model names, as a
+    `HandleRefModel` does ("updated"), else the first of MODIFICATION_FIELD_NAMES that holds a datetime. Raises
+    NoChangeTime, which names what was looked for.
     """
-    names = _names(updated_field)
+    names = _names(instance.__class__, updated_field)
     for value in _told(instance, names, call=updated_field is not None):
         if isinstance(value, datetime):
             return site_time(value)
@@ -68,7 +72,7 @@ def change_time(instance: models.Model, updated_field: str | None = None) -> dat
 
 def change_time_or_earliest(instance: models.Model, updated_field: str | None = None) -> datetime:
     """Like `change_time`, but where the object has the field and it is None, `earliest`: as in SQL."""
-    values = list(_told(instance, _names(updated_field), call=updated_field is not None))
+    values = list(_told(instance, _names(instance.__class__, updated_field), call=updated_field is not None))
     if None in values and not any(isinstance(value, datetime) for value in values):
         return earliest()
     return change_time(instance, updated_field)
@@ -78,20 +82,29 @@ def change_expression(queryset: models.QuerySet[Any], updated_field: str | None 
     """The time of change as an expression over ``queryset``; `earliest` where it is NULL.
 
     ``updated_field`` is a DateTimeField, also over relations (``thread__updated``), or an annotation; without it the
-    first of MODIFICATION_FIELD_NAMES that is not NULL counts. Raises NoChangeTime where there is no such column.
+    one counts that the model names, else the first of MODIFICATION_FIELD_NAMES that is not NULL. Raises NoChangeTime
+    where there is no such column.
     """
-    if updated_field is None:
+    path = _named_by(queryset.model) if updated_field is None else updated_field
+    if path is None:
         columns, sure = _guessed(queryset)
     else:
-        columns, sure = [updated_field], _is_sure(queryset, updated_field)
+        columns, sure = [path], _is_sure(queryset, path)
     if sure and len(columns) == 1:
         return F(columns[0])
     last = Value(earliest(), models.DateTimeField())
     return Coalesce(*map(F, columns), last, output_field=models.DateTimeField())
 
 
-def _names(updated_field: str | None) -> tuple[str, ...]:
-    return MODIFICATION_FIELD_NAMES if updated_field is None else (updated_field,)
+def _names(model: type[models.Model], updated_field: str | None) -> tuple[str, ...]:
+    name = _named_by(model) if updated_field is None else updated_field
+    return MODIFICATION_FIELD_NAMES if name is None else (name,)
+
+
+def _named_by(model: type[models.Model]) -> str | None:
+    """The field that ``model`` itself says tells of its changes, if any."""
+    named: str | None = getattr(model, TOLD_BY, None)
+    return named
 
 
 def _told(instance: models.Model, names: Iterable[str], *, call: bool) -> Iterator[Any]:

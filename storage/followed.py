@@ -8,7 +8,7 @@ from django.db import models
 from django.http import HttpRequest
 
 from footfall.storage.models import Tracker
-from footfall.storage.naming import object_of
+from footfall.storage.tracked import ref_of
 
 #: How many trackers of a user on one model are loaded; of who has more, each object is looked up on its own.
 LOADED = 5000
@@ -18,12 +18,13 @@ CACHE = "_footfall_following"
 
 
 def is_followed(request: HttpRequest, obj: models.Model) -> bool:
-    """Whether the request's user, who is logged in, follows this very object, by whatever verbs.
+    """Whether the request's user, who is logged in, follows this very object, or did what is left of it; by any verbs.
 
     One query for all objects of a model that are asked about during the request. Raises ValueError for an object that
     is not saved.
     """
-    label, key = object_of(obj)
+    ref = ref_of(obj)
+    label, key = ref.type, ref.id or ""
     cache: dict[str, set[str] | None] = request.__dict__.setdefault(CACHE, {})
     if label not in cache:
         cache[label] = _loaded(request, label)

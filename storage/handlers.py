@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.template.loader import select_template
@@ -139,7 +140,9 @@ class ActionHandler:
         return self._sentence(link_to, format_html)
 
     def _sentence(self, named: Callable[[Any], str], fill: Callable[..., str] = str.format) -> str:
-        actor = None if self.actor is None else named(self.actor)
+        # What becomes of an object while nobody is known to act is told by itself: "On seeing was changed".
+        alone = self.targets == [self.actor] and not isinstance(self.actor, get_user_model())
+        actor = None if self.actor is None or alone else named(self.actor)
         return sentence(self.action.verb, actor, [*map(named, self.targets)], [*map(named, self.related)], fill)
 
     def get_timeinfo(self) -> str:

@@ -380,10 +380,30 @@ class DeletedItem(models.Model):
     def __str__(self) -> str:
         return self.description
 
+    # It may be made of a softly deleted row, without being stored
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, DeletedItem) and self.pk is None and other.pk is None:
+            return self.footfall_ref == other.footfall_ref
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return hash(self.footfall_ref) if self.pk is None else super().__hash__()
+
     @property
     def footfall_ref(self) -> Ref:
         """Whom it stands for: an action that is logged about it is one about the object."""
         return Ref(self.object_type, self.object_id)
+
+    @property
+    def status(self) -> str:
+        """As that of a row which is deleted softly."""
+        return "deleted"
+
+    @property
+    def updated(self) -> datetime:
+        """When it was deleted."""
+        return self.deleted_at
 
 
 class ChangeCounter(models.Model):

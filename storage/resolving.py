@@ -52,15 +52,17 @@ class Hidden:
 def resolve(refs: Iterable[Ref], viewer: Any = ANYBODY) -> dict[Ref, Any]:
     """What each of ``refs`` names: an object, a model (as a class) where there is no id, or a `DeletedItem`.
 
-    Objects are read through the base manager, so that none is left out that merely isn't listed (a soft-deleted one),
-    from where their model is read; so is what is left of deleted ones. One
-    query per model and 500 objects, and one for all that are missing. A Ref is left out whose object is gone without
-    a trace, or whose model is not installed any more.
+    Objects are read through the base manager, so that none is left out that merely isn't listed, from where their
+    model is read; so is what is left of deleted ones. In the place of a softly deleted object (`HandleRefModel`) stands
+    a `DeletedItem` that is made from its row, until it is restored. One query per model and 500 objects, and one for
+    all that are missing. A Ref is left out whose object is gone without a trace, or whose model is not installed any
+    more.
 
     ``viewer`` is a user, an anonymous one or None, and sees what FOOTFALL["VISIBLE_OBJECTS"] lets through: that is
-    called with the viewer and the queryset of the objects, once for each model, `DeletedItem` among them. What it
-    holds back is `Hidden`, which takes one more query to tell from what is gone; a description it holds back is left
-    out. Where it raises, that is logged, and nothing of that model is shown.
+    called with the viewer and the queryset of the objects, once for each model (softly deleted ones are among them),
+    and of what is left of those that are gone. What it holds back is `Hidden`, which takes one more query to tell from
+    what is gone; a description it holds back is left out. Where it raises, that is logged, and nothing of that model
+    is shown.
     """
     wanted = [ref for ref in dict.fromkeys(refs) if is_storable(ref.type) and is_storable(ref.id or "")]
     found: dict[Ref, Any] = {}
@@ -80,8 +82,11 @@ def resolve(refs: Iterable[Ref], viewer: Any = ANYBODY) -> dict[Ref, Any]:
 
 
 def _objects(model: type[models.Model], keys: Keys, viewer: Any) -> Iterator[tuple[Ref, Any]]:
+    from footfall.storage.deletedrows import as_shown
+
     rows = model._base_manager.using(router.db_for_read(model))
-    loaded = {one.pk: one for some in _in_chunks(keys.values()) for one in _seen_by(viewer, rows.filter(pk__in=some))}
+    seen = (one for some in _in_chunks(keys.values()) for one in _seen_by(viewer, rows.filter(pk__in=some)))
+    loaded = {one.pk: as_shown(one) for one in seen}
     return ((ref, loaded[key]) for ref, key in keys.items() if key in loaded)
 
 

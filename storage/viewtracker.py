@@ -51,9 +51,10 @@ class ViewTracker:
     A user has marks on objects, on models and on everything. Of the three that concern an object the latest decides
     (at the same time one that says *seen*): the object is seen when that mark is not older than its last change.
 
-    Where a method takes ``updated_field``, that names the time of change; without it the first of
-    MODIFICATION_FIELD_NAMES that holds a datetime tells. Whole tables are asked in SQL, which knows columns and
-    annotations only, and takes a row whose time of change is NULL for unseen until there is any mark on it.
+    Where a method takes ``updated_field``, that names the time of change; without it ``updated`` of a `HandleRefModel`
+    tells, of others the first of MODIFICATION_FIELD_NAMES that holds a datetime. Whole tables are asked in SQL, which
+    knows columns and annotations only, and takes a row whose time of change is NULL for unseen until there is any mark
+    on it.
     """
 
     def __init__(self, user: Any) -> None:
@@ -66,9 +67,10 @@ class ViewTracker:
     ) -> bool:
         """Whether the user has seen ``instance`` since it last changed. One query.
 
-        The time of change is ``last_update``, else the attribute, path or method ``updated_field``, else the first of
-        MODIFICATION_FIELD_NAMES that holds a datetime. Raises NoChangeTime where there is none, ValueError for an
-        unsaved instance or a time without a zone where USE_TZ is on, TypeError for a last_update of another type.
+        The time of change is ``last_update``, else the attribute, path or method ``updated_field``, else ``updated`` of
+        a `HandleRefModel`, else the first of MODIFICATION_FIELD_NAMES that holds a datetime. Raises NoChangeTime where
+        there is none, ValueError for an unsaved instance or a time without a zone where USE_TZ is on, TypeError for a
+        last_update of another type.
         """
         if self._anonymous:
             return True

@@ -32,13 +32,15 @@ from django.utils.safestring import SafeString
 
 from footfall.storage.actionlists import load_for
 from footfall.storage.connecting import connection_of
+from footfall.storage.deletedrows import as_shown
 from footfall.storage.feeds import feed_of, unread_count_of
 from footfall.storage.followed import is_followed
 from footfall.storage.loading import entries_of
-from footfall.storage.models import Action
-from footfall.storage.naming import object_of
+from footfall.storage.models import Action, DeletedItem
+from footfall.storage.refkeys import installed
 from footfall.storage.rendering import bulk_render_html
 from footfall.storage.templatetags.footfall_seen import NOT_GIVEN, is_nothing
+from footfall.storage.tracked import ref_of
 from footfall.storage.unread import last_stamp
 
 register = template.Library()
@@ -101,24 +103,28 @@ def follow_button(context: RequestContext, obj: Any, actor_only: bool = True) ->
     """A button by which the request's user begins to follow ``obj``, or ends it; a link to the login for a stranger.
 
     With ``actor_only=False`` they are also told of what others do to it. One query for all objects of a model. Nothing
-    for no object, nor for the user's own account. Raises TemplateSyntaxError where there is no request, NoReverseMatch
-    where the URLconf doesn't include `footfall.storage.urls`, TypeError for what is no object, LookupError for one of a
-    model that is not connected.
+    for no object, nor for the user's own account; and nobody begins to follow what is deleted, softly or for good.
+    Raises TemplateSyntaxError where there is no request, NoReverseMatch where the URLconf doesn't include
+    `footfall.storage.urls`, TypeError for what is no object, LookupError for one of a model that is not connected.
     """
     request: Any = context.get("request")
     if getattr(request, "user", None) is None:
         raise template.TemplateSyntaxError("follow_button: there is no 'request' with a user in the context.")
-    if is_nothing(obj) or obj == request.user:
+    # What is left of a softly deleted object is not stored, and something nevertheless.
+    if (is_nothing(obj) and not isinstance(obj, DeletedItem)) or obj == request.user:
         return ""
     if not isinstance(obj, models.Model):
         raise TypeError(f"{obj!r} is not a model instance.")
-    if connection_of(obj.__class__) is None:
-        raise LookupError(f"{obj._meta.label} is not connected (footfall.storage.actions.connect).")
-    shown: dict[str, Any] = {"object": obj, "actor_only": actor_only, "next": _here(request)}
+    ref, named = ref_of(obj), as_shown(obj)
+    model = installed(ref.type)
+    if model is None or connection_of(model) is None:
+        raise LookupError(f"{ref.type} is not connected (footfall.storage.actions.connect).")
+    following = _is_known(request.user) and is_followed(request, obj)
+    if isinstance(named, DeletedItem) and not following:
+        return ""
+    shown: dict[str, Any] = {"object": named, "actor_only": actor_only, "next": _here(request)}
     if _is_known(request.user):
-        following = is_followed(request, obj)
-        label, key = object_of(obj)
-        url = reverse("footfall:unfollow" if following else "footfall:follow", args=(label, quote(key)))
+        url = reverse("footfall:unfollow" if following else "footfall:follow", args=(ref.type, quote(ref.id or "")))
         shown |= {"following": following, "url": url}
     else:
         shown |= {"login": redirect_to_login(shown["next"]).url}
