@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 if TYPE_CHECKING:
     from django.db import models
 
@@ -25,6 +27,10 @@ class HandleRefOptions:
     def __init__(self, **keys: Any) -> None:
         self.__dict__.update(keys)
 
+    def __getattr__(self, name: str) -> Any:
+        # Asked only for what is not there.
+        raise AttributeError(f"The inner class {INNER} of the model tagged {self.__dict__.get('tag')!r} has no {name}.")
+
     def __repr__(self) -> str:
         return f"HandleRefOptions({self.__dict__!r})"
 
@@ -34,6 +40,7 @@ class CompiledOptions:
 
     The keys of the nearest inner class, and of those that it inherits from. A model without one of its own shares that
     of the model it inherits from, the tag included; the tag of an abstract one is passed on only where it is declared.
+    Raises ImproperlyConfigured where the tag is no text, or ``delete_cascade`` no list of texts.
     """
 
     def __get__(self, instance: models.Model | None, owner: type[models.Model]) -> HandleRefOptions:
@@ -44,13 +51,23 @@ class CompiledOptions:
         return options
 
 
+def keeps_account(model: type[models.Model]) -> bool:
+    """Whether ``model`` is a `HandleRefModel`, whatever its inner class says."""
+    return any(isinstance(vars(base).get("_handleref"), CompiledOptions) for base in model.__mro__)
+
+
 def _compiled(owner: type[models.Model]) -> HandleRefOptions:
-    declared: dict[str, Any] = {"delete_cascade": [], "skip_unchanged": False, "publish_actions": False}
+    keys: dict[str, Any] = {"tag": None, "delete_cascade": [], "skip_unchanged": False, "publish_actions": False}
     inner = getattr(owner, INNER, object)
-    for base in reversed(inner.__mro__):
-        declared.update({name: value for name, value in vars(base).items() if not name.startswith("__")})
-    tag = str(declared.get("tag") or _name_of(owner)).lower()
-    return HandleRefOptions(**{**declared, "tag": tag, "delete_cascade": list(declared["delete_cascade"])})
+    keys.update({name: getattr(inner, name) for name in dir(inner) if not name.startswith("__")})
+    tag, names = keys["tag"], keys["delete_cascade"]
+    if tag is None:
+        tag = _name_of(owner)
+    if not isinstance(tag, str):
+        raise ImproperlyConfigured(f"{owner.__name__}.{INNER}.tag is a text, not {tag!r}.")
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise ImproperlyConfigured(f"{owner.__name__}.{INNER}.delete_cascade is a list of names, not {names!r}.")
+    return HandleRefOptions(**{**keys, "tag": tag.lower(), "delete_cascade": list(names)})
 
 
 def _name_of(owner: type[models.Model]) -> str:

@@ -50,6 +50,12 @@ def saving(*, keep_times: bool = False, raw: bool = False) -> Iterator[Saving]:
         _saving.reset(token)
 
 
+def save_time() -> datetime:
+    """The time of the save that is going on; where none is, now."""
+    current = _saving.get()
+    return timezone.now() if current is None else current.now
+
+
 def is_raw() -> bool:
     """Whether a fixture is being loaded, which says what the row is to be."""
     current = _saving.get()
@@ -61,8 +67,9 @@ class _Public:
 
     def deconstruct(self) -> Any:
         """What migrations write of the field."""
-        name, _path, args, kwargs = super().deconstruct()  # type: ignore[misc]  # that of the field it is mixed into
-        return name, f"footfall.storage.references.{self.__class__.__qualname__}", args, kwargs
+        name, path, args, kwargs = super().deconstruct()  # type: ignore[misc]  # that of the field it is mixed into
+        # A site's own subclass is where the site has put it.
+        return name, path.replace(f"{__name__}.", "footfall.storage.references.", 1), args, kwargs
 
 
 class _TimeField(_Public, _DateTimeField):
@@ -83,7 +90,7 @@ class _TimeField(_Public, _DateTimeField):
 
 
 class CreatedDateTimeField(_TimeField):
-    """When an object was created: set at its first save, and never again."""
+    """When an object was created: set at its first save, and left alone by the later ones."""
 
     def __init__(self, verbose_name: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(verbose_name or _("Created"), *args, **{**kwargs, "auto_now_add": True})

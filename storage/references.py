@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
+from datetime import datetime
 from threading import Lock
 from typing import Any, ClassVar
 
 from asgiref.sync import sync_to_async
+from django.core.checks import CheckMessage
 from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 
-from footfall.storage import softdeletion
+from footfall.storage import softdeletion, undeleting
+from footfall.storage.acting import acting_as
 from footfall.storage.changestamps import ChangeStamp, recording
+from footfall.storage.cursors import CursorExpired
 from footfall.storage.handlerefoptions import CompiledOptions
 from footfall.storage.handles import handle_of, split_ref
+from footfall.storage.parentguard import guarded_update
+from footfall.storage.polling import Changes, ForeignStamps, Tombstone, current_cursor
+from footfall.storage.referencechecks import check_model
 from footfall.storage.referencefields import (
     ChangeStampField,
     CreatedDateTimeField,
@@ -28,26 +35,37 @@ from footfall.storage.referencefields import (
 )
 from footfall.storage.referencequeries import HandleRefManager, HandleRefQuerySet
 from footfall.storage.returning import update_returning
-from footfall.storage.softdeletion import DELETED, UndeleteRefused, unique_undeleted
+from footfall.storage.softdeletion import DELETED, UndeleteRefused
+from footfall.storage.uniquevalues import unique_undeleted
+from footfall.storage.unsavedchanges import has_unsaved_changes
 
 __all__ = [
     "DELETED",
     "ChangeStampField",
+    "Changes",
     "CreatedDateTimeField",
+    "CursorExpired",
+    "ForeignStamps",
     "HandleRefManager",
     "HandleRefModel",
     "HandleRefQuerySet",
+    "Tombstone",
     "UndeleteRefused",
     "UpdatedDateTimeField",
     "VersionField",
+    "acting_as",
+    "current_cursor",
     "split_ref",
     "unique_undeleted",
 ]
 
+TIMES = ("created", "updated")
 #: What the database counts.
 NUMBERS = ("version", "change_stamp")
+#: What an UPDATE tells the object.
+TOLD = (*NUMBERS, "created")
 #: What a save writes by itself: no change of the object.
-OWN = {"created", "updated", *NUMBERS}
+OWN = {*TIMES, *NUMBERS}
 #: What deletion and restoration write, and no save: an object that was loaded before may be saved after them.
 DELETION = {"change_batch", "former_status"}
 
@@ -79,6 +97,9 @@ class HandleRefModel(models.Model):
     handleref: ClassVar[HandleRefManager] = HandleRefManager()
     objects: ClassVar[HandleRefManager] = HandleRefManager()
 
+    #: Seen marks are held against it (`footfall.storage.changetime`), whatever other times the model has.
+    footfall_updated_field: ClassVar[str] = "updated"
+
     _handleref = CompiledOptions()
 
     class Meta:
@@ -100,13 +121,14 @@ class HandleRefModel(models.Model):
     ) -> None:
         """Store it: as Django does, and ``updated``, ``version`` also where ``update_fields`` doesn't name them.
 
-        With ``keep_times`` the ``created`` and ``updated`` that it has are stored (None: now), as a mirror of another
-        system wants them. With ``skip_unchanged`` (default: what the inner class says) nothing is written, and no
-        signal sent, where no field differs from what is stored; that takes one query more. Raises what Django raises,
-        and `UndeleteRefused` where the status of a deleted object is changed while an object above it is deleted.
+        With ``keep_times`` the ``created`` and ``updated`` that it has are stored, as a mirror of another system wants
+        them (None: now, and of a row that is there the ``created`` that it has). With ``skip_unchanged`` (default: what
+        the inner class says) nothing is written, and no signal sent, where no field differs from what is stored; that
+        takes one query more, for an object that was stored before. Raises what Django raises, and `UndeleteRefused`
+        where the status of a deleted object is changed while an object above it is deleted.
         """
         skip = self._handleref.skip_unchanged if skip_unchanged is None else skip_unchanged
-        if skip and not force_insert and not self._differs(using, update_fields):
+        if skip and not force_insert and not self._would_change(using, update_fields, keep_times):
             return
         token = _keeping.set(self if keep_times else None)
         try:
@@ -145,7 +167,9 @@ class HandleRefModel(models.Model):
         What is not deleted is left as it is. Raises `UndeleteRefused` where an object above it is deleted, and where a
         unique value is in use again.
         """
-        softdeletion.undelete(self, using)
+        undeleting.undelete(self, using)
+
+    undelete.alters_data = True  # type: ignore[attr-defined]  # as Django marks what templates are not to call
 
     # -- What it says of itself
 
@@ -163,6 +187,11 @@ class HandleRefModel(models.Model):
     def is_deleted(self) -> bool:
         """Whether it is deleted softly."""
         return self.status == DELETED
+
+    @classmethod
+    def check(cls, **kwargs: Any) -> list[CheckMessage]:
+        """Django's system checks of a model, and those of what this one adds."""
+        return [*super().check(**kwargs), *check_model(cls)]
 
     # -- Within
 
@@ -182,6 +211,8 @@ class HandleRefModel(models.Model):
         with recording(using), saving(keep_times=raw or _keeping.get() is self, raw=raw):
             if raw:  # a fixture says all but this, which is the database's to say
                 self.change_stamp = ChangeStamp()
+            elif self._state.adding:  # perhaps a copy, which was not deleted together with what its original was
+                self.change_batch, self.former_status = None, ""
             return super()._save_table(*arguments)  # type: ignore[misc,no-any-return]  # likewise
 
     # Django 6 gives one argument more, and wants what it names to be read back.
@@ -191,43 +222,50 @@ class HandleRefModel(models.Model):
         table = base_qs.model
         if not _keeps_account(table):
             return super()._do_update(base_qs, using, pk_val, values, update_fields, forced_update, *wanted)
-        row = base_qs.filter(pk=pk_val)
+        row, update = base_qs.filter(pk=pk_val), update_returning
         if not is_raw():
-            row = softdeletion.guarded(self, row, values)
-            values = [one for one in values if one[0].name not in DELETION]
-        values = [*values, *self._unnamed(table, {field.name for field, _model, _value in values})]
+            update = guarded_update
+            unnamed = self._unnamed(table, {field.name for field, _model, _value in values})
+            values = _of_a_save([*values, *unnamed])
         before, asked = self.__dict__.get("version"), [field for fields in wanted for field in fields]
-        rows = update_returning(row, values, [*(table._meta.get_field(name) for name in NUMBERS), *asked])
-        for version, stamp, *_others in rows:
-            self._show(before, version, stamp)
-        return [others for _version, _stamp, *others in rows] if wanted else bool(rows)
+        rows = update(row, values, [*(table._meta.get_field(name) for name in TOLD), *asked])
+        for version, stamp, created, *_others in rows:
+            self._show(before, version, stamp, created)
+        if wanted:
+            return [others for _version, _stamp, _created, *others in rows]
+        return bool(rows) or (self._meta.select_on_save and not forced_update and row.exists())
 
     def _unnamed(self, table: type[models.Model], named: set[str]) -> Iterator[tuple[Any, None, Any]]:
         """What a save writes in any case, where ``update_fields``, or fields not loaded, have left it out."""
-        kept = {"updated"} if _keeping.get() is self else set()
-        for name in {"updated", *NUMBERS} - named - kept:
-            field: Any = table._meta.get_field(name)
-            yield field, None, field.pre_save(self, add=False)
+        times = [name for name in TIMES if name in self.__dict__] if _keeping.get() is self else ["updated"]
+        for name in (*times, *NUMBERS):
+            if name not in named:
+                field: Any = table._meta.get_field(name)
+                yield field, None, field.pre_save(self, add=False)
 
-    def _show(self, before: int | None, version: int, stamp: int) -> None:
+    def _show(self, before: int | None, version: int, stamp: int, created: datetime) -> None:
         with _showing:
             # Where another thread has shown the outcome of a later save meanwhile, that stays.
             if self.__dict__.get("version") == before or version > self.version:
                 self.version, self.change_stamp = version, stamp
+            if self.__dict__.get("created", created) is None:
+                self.created = created
 
-    def _differs(self, using: str | None, update_fields: Iterable[str] | None) -> bool:
-        """Whether a field that a save would write differs from what is stored. One query, none for a new object."""
+    def _would_change(self, using: str | None, update_fields: Iterable[str] | None, keep_times: bool) -> bool:
         if self._state.adding or self.pk is None:
             return True
         alias = using or router.db_for_write(self.__class__, instance=self)
-        stored = self.__class__._base_manager.using(alias).filter(pk=self.pk).first()
-        named = None if update_fields is None else set(update_fields)
-        return stored is None or any(
-            field.get_prep_value(getattr(self, field.attname)) != field.get_prep_value(getattr(stored, field.attname))
-            for field in self._meta.concrete_fields
-            if field.name not in OWN | DELETION and field.attname in self.__dict__
-            if named is None or not named.isdisjoint({field.name, field.attname})
-        )
+        names = None if update_fields is None else frozenset(update_fields)
+        return has_unsaved_changes(self, alias, names, but=DELETION | (OWN.difference(TIMES) if keep_times else OWN))
+
+
+def _of_a_save(values: Iterable[tuple[Any, Any, Any]]) -> list[tuple[Any, Any, Any]]:
+    """Without what only deletions write, and without a time of creation that the object doesn't know."""
+    return [
+        (field, model, value)
+        for field, model, value in values
+        if field.name not in DELETION and not (field.name == "created" and value is None)
+    ]
 
 
 def _keeps_account(table: type[models.Model]) -> bool:
