@@ -1,4 +1,7 @@
-"""Footfall's books in Django's admin: what workers write and people look at."""
+"""Footfall's books in Django's admin: what workers write and people look at.
+
+And what sites inherit from for their own objects: `HandleRefAdmin`, and `VersionAdmin` with their history.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,21 @@ from footfall.storage.actionadmin import ActionAdmin, DeletedItemAdmin, TrackerA
 from footfall.storage.letteradmin import DeadLetterAdmin
 from footfall.storage.models import SpiderTally, Tally
 from footfall.storage.readonlyadmin import ReadOnlyAdmin
+from footfall.storage.referenceadmin import HandleRefAdmin
 from footfall.storage.statisticadmin import StatisticAdmin
+from footfall.storage.versionadmin import VersionAdmin
 
 __all__ = [
     "ActionAdmin",
     "DeadLetterAdmin",
     "DeletedItemAdmin",
+    "HandleRefAdmin",
     "ReadOnlyAdmin",
     "SpiderTallyAdmin",
     "StatisticAdmin",
     "TallyAdmin",
     "TrackerAdmin",
+    "VersionAdmin",
 ]
 
 
