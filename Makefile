@@ -105,7 +105,7 @@ clean: ## remove what these targets made
 .venv/.runtime: pyproject.toml | .venv/bin/python
 	@echo "Installing what Footfall needs to run"
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(RUN) -m pip install --quiet --editable '.[spiders]' 'gunicorn>=23'
+	@$(RUN) -m pip install --quiet --editable '.[spiders,history]' 'gunicorn>=23'
 	@touch $@
 
 .venv/.dev: .venv/.runtime

@@ -26,6 +26,7 @@ from typing import IO, Any, Self
 
 from check import Row, Table, wait_until_equal
 from malformed import malformed_messages
+from mirror import Desk, compare, following, mirrors_of
 from newsstand.state import MARKER, make_state_dir
 from visitors import User, Visitors, VisitorsError
 
@@ -178,7 +179,8 @@ class Demo:
         """Send visitors and malformed messages, wait until the worker is done, and hold the two against each other."""
         users = [User(f"visitor-{number:02}", self._password) for number in range(1, USERS + 1)]
         visitors = Visitors(self.url, users, _article_keys(), seed)
-        with Progress("requests answered", requests) as progress:
+        mirrors = mirrors_of(HOST, self.port)
+        with Progress("requests answered", requests) as progress, following(mirrors.values(), Desk(seed)):
             visitors.run(requests=requests // 2, threads=threads, progress=progress.show)
             malformed = _send_malformed()
             log = visitors.run(requests=requests - requests // 2, threads=threads, progress=progress.show)
@@ -190,7 +192,7 @@ class Demo:
             table = wait_until_equal(log, malformed, progress=settled.show)
         # Nothing is killed here: where a request failed, the numbers would agree about less than was done.
         requests_row = Row("requests", "answered", f"{len(log):,}", f"{log.answered:,}", log.answered == len(log) > 0)
-        return Table((requests_row, *table.rows))
+        return Table((requests_row, *table.rows, *compare(mirrors)))
 
     def serve(self) -> None:
         """Keep serving until Ctrl-C. Raises DemoError when a process ends by itself."""
@@ -202,6 +204,8 @@ The site goes on:
   most read     {self.url}popular/
   heat map      on each page, for editor (password {self._staff_password}): "Heat map" at its foot
   admin         {self.url}admin/  (sign in as editor)
+  history       {self.url}admin/articles/article/1/history/
+  changes       {self.url}articles/changes/  and then with ?cursor=
   dead letters  {manage} dead_letters
   logs          {self.state / "logs"}
 Ctrl-C ends it.""",

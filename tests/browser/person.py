@@ -58,6 +58,10 @@ class Person:
         """Click a link, and wait for the page that it leads to."""
         self._leave_by(self.browser.find_element(By.ID, dom_id))
 
+    def go(self, text: str) -> None:
+        """Click the link with this text, whatever its letters are drawn like, and wait for the page that comes."""
+        self._leave_by(self.find(f"//a[normalize-space()='{text}']"))
+
     def press(self, label: str) -> None:
         """Press the button with this text or name, and wait for the page that comes."""
         button = f"//button[normalize-space()='{label}' or @aria-label='{label}']"

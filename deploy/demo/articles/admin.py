@@ -1,21 +1,18 @@
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.http import HttpRequest
 
 from articles.models import Article, Comment
 from footfall.producers import publish_action
-
-if TYPE_CHECKING:
-    ArticleAdminBase = admin.ModelAdmin[Article]
-    CommentAdminBase = admin.ModelAdmin[Comment]
-else:
-    ArticleAdminBase = CommentAdminBase = admin.ModelAdmin
+from footfall.storage.admin import HandleRefAdmin, VersionAdmin
 
 
 @admin.register(Article)
-class ArticleAdmin(ArticleAdminBase):
-    list_display = ("title", "section", "published")
+class ArticleAdmin(VersionAdmin):
+    """With the history of each article: what it was, by whom, and back to it."""
+
+    list_display = ("title", "section", "published", "status", "version")
     list_filter = ("section",)
     search_fields = ("title",)
     prepopulated_fields: ClassVar = {"slug": ["title"]}
@@ -28,7 +25,7 @@ class ArticleAdmin(ArticleAdminBase):
 
 
 @admin.register(Comment)
-class CommentAdmin(CommentAdminBase):
-    list_display = ("text", "article", "author", "written")
+class CommentAdmin(HandleRefAdmin):
+    list_display = ("text", "article", "author", "written", "status")
     list_select_related = ("article", "author")
     readonly_fields = ("ticket",)

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from footfall.storage.actions import connect
 from footfall.storage.datasets import TrackableData, TrackableTimeSeriesData
+from footfall.storage.references import HandleRefModel, unique_undeleted
 
 
 class Section(models.TextChoices):
@@ -19,10 +20,10 @@ class Section(models.TextChoices):
 
 
 @connect
-class Article(models.Model):
-    """Something to read."""
+class Article(HandleRefModel):
+    """Something to read. By its ``updated``, one that was edited is new again to those who have seen it."""
 
-    slug = models.SlugField(max_length=100, unique=True)
+    slug = models.SlugField(max_length=100)
     title = models.CharField(max_length=120)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="articles"
@@ -31,11 +32,15 @@ class Article(models.Model):
     summary = models.CharField(max_length=250)
     body = models.TextField()
     published = models.DateTimeField(default=timezone.now, db_index=True)
-    # By this, an article that was edited is new again to those who have seen it.
-    updated = models.DateTimeField(auto_now=True)
 
-    class Meta:
-        ordering: ClassVar = ["-published", "-id"]
+    class Meta(HandleRefModel.Meta):
+        ordering = ("-published", "-id")
+        # What is deleted leaves its slug to others.
+        constraints: ClassVar = [unique_undeleted("slug", name="articles_article_slug")]
+
+    class HandleRef:
+        tag = "article"
+        delete_cascade: ClassVar = ["comments"]
 
     def __str__(self) -> str:
         return self.title
@@ -43,8 +48,12 @@ class Article(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("article", args=[self.pk])
 
+    def deleted_item_description(self) -> str:
+        """What readers see of it where something was done with it."""
+        return f"{self.title} (withdrawn)"
 
-class Comment(models.Model):
+
+class Comment(HandleRefModel):
     """What a reader wrote under an article. The form's ticket is unique: a form that is sent twice counts once."""
 
     article = models.ForeignKey(Article, models.CASCADE, related_name="comments")
@@ -53,11 +62,18 @@ class Comment(models.Model):
     ticket = models.UUIDField(unique=True)
     written = models.DateTimeField(default=timezone.now)
 
-    class Meta:
-        ordering: ClassVar = ["-written", "-id"]
+    class Meta(HandleRefModel.Meta):
+        ordering = ("-written", "-id")
+
+    class HandleRef:
+        tag = "comment"
 
     def __str__(self) -> str:
         return self.text[:60]
+
+    def deleted_item_description(self) -> str:
+        """It was removed for what it says."""
+        return "(a comment that was removed)"
 
 
 class Like(models.Model):

@@ -33,17 +33,18 @@ LINKING_PAGES = ("front", "popular", "unseen")
 @require_safe
 def front(request: HttpRequest) -> HttpResponse:
     """The newest articles."""
-    articles = ViewTracker(request.user).annotate(Article.objects.all())[:30]
+    articles = ViewTracker(request.user).annotate(Article.handleref.undeleted())[:30]
     return render(request, "articles/front.html", {"articles": articles, "page": "front"})
 
 
 @require_safe
 def popular(request: HttpRequest) -> HttpResponse:
     """The most read articles: of today, of these days, and of all time."""
+    readable = Article.handleref.undeleted()
     context = {
-        "today": ArticleDaily.top("views", 10, since=timezone.localdate()),
-        "trending": ArticleDaily.trending("views", 10, half_life=timedelta(days=2)),
-        "ever": ArticleTotals.top("views", 10),
+        "today": ArticleDaily.top("views", 10, since=timezone.localdate(), among=readable),
+        "trending": ArticleDaily.trending("views", 10, half_life=timedelta(days=2), among=readable),
+        "ever": ArticleTotals.top("views", 10, among=readable),
         "page": "popular",
     }
     return render(request, "articles/popular.html", context)
@@ -53,7 +54,7 @@ def popular(request: HttpRequest) -> HttpResponse:
 @require_safe
 def unseen(request: HttpRequest) -> HttpResponse:
     """What this reader has not seen yet."""
-    articles = ViewTracker(request.user).unseen(Article.objects.all())
+    articles = ViewTracker(request.user).unseen(Article.handleref.undeleted())
     return render(request, "articles/unseen.html", {"articles": articles, "page": "unseen"})
 
 
@@ -75,7 +76,7 @@ def activity(request: HttpRequest) -> HttpResponse:
 @require_safe
 def article(request: HttpRequest, pk: int) -> HttpResponse:
     """An article, with its comments and numbers."""
-    shown = get_object_or_404(Article.objects.select_related("author"), pk=pk)
+    shown = get_object_or_404(Article.handleref.undeleted().select_related("author"), pk=pk)
     publish_view(request.user, shown)
     publish_increment(shown, "views", dataset=ArticleDaily)
     publish_increment(shown, "views", dataset=ArticleTotals)
@@ -89,7 +90,7 @@ def article(request: HttpRequest, pk: int) -> HttpResponse:
 def _article_context(user: User | AnonymousUser, shown: Article, form: CommentForm) -> dict[str, Any]:
     return {
         "article": shown,
-        "comments": shown.comments.select_related("author")[:20],
+        "comments": Comment.handleref.undeleted().filter(article=shown).select_related("author")[:20],
         "today": timezone.localdate(),
         "is_liked": user.is_authenticated and Like.objects.filter(article=shown, user=user).exists(),
         "comment_form": form,
@@ -101,7 +102,7 @@ def _article_context(user: User | AnonymousUser, shown: Article, form: CommentFo
 @require_POST
 def comment(request: HttpRequest, pk: int) -> HttpResponse:
     """Add a comment."""
-    about = get_object_or_404(Article, pk=pk)
+    about = get_object_or_404(Article.handleref.undeleted(), pk=pk)
     form = CommentForm(request.POST)
     if not form.is_valid():
         return render(request, "articles/article.html", _article_context(request.user, about, form), status=400)
@@ -124,7 +125,7 @@ def comment(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def like(request: HttpRequest, pk: int) -> HttpResponse:
     """Like an article, once."""
-    liked = get_object_or_404(Article, pk=pk)
+    liked = get_object_or_404(Article.handleref.undeleted(), pk=pk)
     form = TicketForm(request.POST)
     if not form.is_valid():
         return HttpResponseBadRequest("The form has no ticket.")
@@ -141,7 +142,7 @@ def like(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def unlike(request: HttpRequest, pk: int) -> HttpResponse:
     """Take a like back."""
-    article = get_object_or_404(Article, pk=pk)
+    article = get_object_or_404(Article.handleref.undeleted(), pk=pk)
     with transaction.atomic():
         taken_back, _ = Like.objects.filter(article=article, user=_reader(request)).delete()
         if taken_back:

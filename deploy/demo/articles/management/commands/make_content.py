@@ -3,15 +3,19 @@
 import os
 import random
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+import reversion
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
+from reversion.models import Version
 
 from articles.models import Article, Section
 
@@ -55,6 +59,12 @@ SENTENCES = [
     "It took three attempts, and the third one held.",
     "More about it in the next issue.",
 ]
+#: What the editor changed in the newest article after it was printed: a comment, then the fields.
+CORRECTIONS: list[tuple[str, dict[str, str]]] = [
+    ("A headline that says when", {"title": "This week: {title}"}),
+    ("The summary gave the ending away", {"summary": "It began with a key that fitted no door."}),
+    ("Shortened, and the week is over", {"title": "{title}", "body": "{first paragraph}"}),
+]
 
 
 class Command(BaseCommand):
@@ -74,6 +84,7 @@ class Command(BaseCommand):
             _make_users(visitors, self._password("FOOTFALL_DEMO_PASSWORD", "visitor-…"))
             _make_users([STAFF_NAME], self._password("FOOTFALL_DEMO_STAFF_PASSWORD", STAFF_NAME), is_staff=True)
             _make_articles(options["articles"], list(User.objects.filter(username__in=visitors).order_by("username")))
+            _print_articles()
         self.stdout.write(f"{len(visitors)} visitors, {Article.objects.count()} articles")
 
     def _password(self, variable: str, whose: str) -> str:
@@ -102,6 +113,37 @@ def _make_articles(count: int, authors: list[User]) -> None:
     for number, article in enumerate(articles if authors else ()):
         article.author = authors[number % len(authors)]
     Article.objects.bulk_create(articles, ignore_conflicts=True, unique_fields=["slug"])
+
+
+def _print_articles() -> None:
+    """Keep each article as it was first; and what became of the newest, so that there is some history to see."""
+    printed = set(Version.objects.get_for_model(Article).values_list("object_id", flat=True))
+    fresh = [article for article in Article.objects.all() if str(article.pk) not in printed]
+    if not fresh:
+        return
+    with revision("first print"):
+        for article in fresh:
+            reversion.add_to_revision(article)
+    if not printed:
+        _correct(fresh[0])
+
+
+def _correct(article: Article) -> None:
+    words = {"title": article.title, "first paragraph": article.body.partition("\n")[0]}
+    for comment, changes in CORRECTIONS:
+        for name, text in changes.items():
+            setattr(article, name, text.format_map(words))
+        with revision(comment):
+            article.save()
+
+
+@contextmanager
+def revision(comment: str) -> Iterator[None]:
+    """What is saved in the block is kept as it is then: the editor's work."""
+    with reversion.create_revision():
+        reversion.set_user(User.objects.get(username=STAFF_NAME))
+        reversion.set_comment(comment)
+        yield
 
 
 def _article(number: int, published: datetime) -> Article:
