@@ -2,6 +2,8 @@
 
 - Marks on the object go, also on an action, and those of a deleted user, with the user's trackers.
 - An object of a connected model leaves a `DeletedItem`, or takes its actions and trackers along: as it was connected.
+- So does one of a model that keeps account of changes (`HandleRefModel`), connected or not, when it is really deleted:
+  whoever polls for changes is told by it.
 
 How objects are gathered for that, thousands at a time, is the business of `footfall.storage.deletion`. What is kept in
 another database than the object follows after the commit (a cascade of Django's would look for it where the user is).
@@ -29,6 +31,7 @@ from footfall.storage.marks import label_of
 from footfall.storage.models import KEY_LENGTH, Action, DeletedItem, Tracker, ViewMark
 from footfall.storage.naming import key_of, model_of
 from footfall.storage.purging import delete_marks, purge_actions, purge_trackers
+from footfall.storage.references import HandleRefModel
 from footfall.storage.tombstones import left_of, write_del_items
 
 #: Apps whose objects nobody looks at.
@@ -39,11 +42,12 @@ PERMISSION = "auth.permission"
 def connect(labels: Sequence[str] | None) -> None:
     """Listen to the deletion of users, of connected models, and of those named by ``labels`` (None: all of the site's).
 
-    Of their proxies, too, and of actions. A model that is listened to is no longer deleted by one blind statement:
-    Django fetches its objects first. Raises ImproperlyConfigured for a label that is not an installed model's.
+    Of models that keep account of changes, too, of the proxies of all, and of actions. A model that is listened to is
+    no longer deleted by one blind statement: Django fetches its objects first. Raises ImproperlyConfigured for a label
+    that is not an installed model's.
     """
     listen_to(Action)
-    for model in [*marked_models(labels), *connected_models()]:
+    for model in [*marked_models(labels), *connected_models(), *filter(keeps_account, apps.get_models())]:
         listen_to(model)
 
 
@@ -64,17 +68,24 @@ def marked_models(labels: Sequence[str] | None) -> list[type[models.Model]]:
     return [model for model in apps.get_models() if label_of(model) in chosen]
 
 
+def keeps_account(model: type[models.Model]) -> bool:
+    """Whether changes of the model's objects, and their deletion, are told to who polls for them."""
+    return issubclass(model, HandleRefModel)
+
+
 def _gather(sender: type[models.Model], instance: models.Model, using: str, **kwargs: Any) -> None:
     key = key_of(instance)
     if not 0 < len(key) <= KEY_LENGTH:  # a blank one would stand for the whole model
         return
     ref, connection = Ref(label_of(sender), key), connection_of(sender)
-    if connection is None:
-        gather(Doomed(ref), using)
-    elif connection.use_del_items:
-        gather(Doomed(ref, left=left_of(instance, ref, using)), using)
-    else:
+    counted = keeps_account(sender)
+    if connection is not None and not connection.use_del_items:
         gather(Doomed(ref, purged=True), using)
+    elif connection is not None or counted:
+        left = left_of(instance, ref, using, is_connected=connection is not None, is_counted=counted)
+        gather(Doomed(ref, left=left), using)
+    else:
+        gather(Doomed(ref), using)
 
 
 def _follow(sender: type[models.Model], using: str, **kwargs: Any) -> None:

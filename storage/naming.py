@@ -10,8 +10,10 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Manager, QuerySet
 
+from footfall.storage.handlerefoptions import keeps_account
 from footfall.storage.marks import label_of
 from footfall.storage.models import KEY_LENGTH
+from footfall.storage.softdeletion import DELETED
 from footfall.storage.suggestions import near
 
 #: What can stand for a set of rows: a queryset, a manager, a model or its label.
@@ -37,13 +39,18 @@ def model_of(model: type[models.Model] | models.Model | str) -> type[models.Mode
 
 
 def rows_of(objects: Rows) -> QuerySet[Any]:
-    """What stands for rows, as a queryset; a model's are those of its default manager. Raises like `model_of`."""
+    """What stands for rows, as a queryset. Raises like `model_of`.
+
+    A model's are those of its default manager that are not deleted softly.
+    """
     if isinstance(objects, QuerySet):
         return objects
     if isinstance(objects, Manager):
         return objects.all()
     if isinstance(objects, (str, type)):
-        return model_of(objects)._default_manager.all()
+        model = model_of(objects)
+        rows = model._default_manager.all()
+        return rows.exclude(status=DELETED) if keeps_account(model) else rows
     raise TypeError(f"A queryset, a manager, a model or its label is needed, not {objects!r}.")
 
 

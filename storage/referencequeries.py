@@ -71,9 +71,10 @@ class HandleRefQuerySet(models.QuerySet[Any]):
           more afterwards.
         - On a standby of PostgreSQL rows are given as soon as no transaction that began before theirs is running.
 
-        Two queries, two more for tombstones, one or two more to start. Raises ValueError for a text that is no cursor,
-        CursorExpired (one, too) for one of another database, ForeignStamps where rows came from another database,
-        TypeError beside ``timestamp`` or ``version`` and for querysets of anything but whole objects, and slices.
+        Two queries, two more for tombstones, two more to start, one or two to go on in a window. Raises ValueError for
+        a text that is no cursor, CursorExpired (one, too) for one of another database, ForeignStamps where rows came
+        from another database, TypeError beside ``timestamp`` or ``version``, and for a slice, or a queryset of anything
+        but whole objects.
         """
         if cursor is not None:
             if timestamp is not None or version is not None:
@@ -196,6 +197,16 @@ class HandleRefManager(models.Manager.from_queryset(HandleRefQuerySet)):  # type
     def prop(self, key: str) -> Any:
         """What the inner class ``HandleRef`` says under ``key``. Raises AttributeError where it says nothing."""
         return getattr(self.model._handleref, key)
+
+    @overload
+    def since(
+        self, *, timestamp: Any = ..., version: int | None = ..., deleted: bool | None = ...
+    ) -> HandleRefQuerySet: ...
+
+    @overload
+    def since(
+        self, *, cursor: str, limit: int | None = ..., until: str | None = ..., deleted: bool | None = ...
+    ) -> Changes: ...
 
     def since(self, **given: Any) -> Any:
         """`HandleRefQuerySet.since` of all rows; keywords only."""

@@ -26,6 +26,7 @@ from django.utils.functional import Promise
 
 from footfall.producers.messages import Ref
 from footfall.producers.rules import check_data
+from footfall.storage.changestamps import current_stamp
 from footfall.storage.marks import in_chunks, label_of
 from footfall.storage.models import DeletedItem
 from footfall.storage.naming import key_of
@@ -51,13 +52,14 @@ class DelItemDescriptionWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Left:
-    """What is to be kept of an object that is deleted from the database ``alias``."""
+    """What is to be kept of an object that is deleted from the database ``alias``; if ``counted``, with a stamp."""
 
     ref: Ref
     description: str
     serialization: Any
     at: datetime
     alias: str
+    counted: bool = False
 
     def as_item(self) -> DeletedItem:
         """The row, not stored."""
@@ -69,33 +71,42 @@ class Left:
             deleted_at=self.at,
         )
 
+    def values(self) -> tuple[Any, ...]:
+        """The row, as `upsert` takes it; without its stamp."""
+        return self.ref.type, self.ref.id, self.description, self.serialization, self.at
+
 
 # -- Before the deletion
 
 
-def left_of(instance: models.Model, ref: Ref, using: str) -> Left:
+def left_of(
+    instance: models.Model, ref: Ref, using: str, *, is_connected: bool = True, is_counted: bool = False
+) -> Left:
     """What is to be kept of ``instance``, named ``ref``, that is about to be deleted on ``using``; it remembers that.
 
-    Calls the site's methods, which may query. One query where the instance was made by hand with just its key. Raises
-    what the database raises.
+    Calls the site's methods, which may query. One query where the instance was made by hand with just its key. A model
+    that ``is_connected`` is expected to describe its objects. Raises what the database raises.
     """
     whole = instance
     if instance._state.adding:
         whole = instance.__class__._base_manager.using(using).filter(pk=instance.pk).first() or instance
-    left = Left(ref, _description(whole, ref), _serialization(whole, ref), timezone.now(), using)
+    if is_connected and not hasattr(whole, "deleted_item_description"):
+        _warn_of(whole.__class__)
+    left = Left(ref, description_of(whole, ref), serialization_of(whole, ref), timezone.now(), using, is_counted)
     setattr(instance, REMEMBERED, left)
     return left
 
 
-def _description(instance: models.Model, ref: Ref) -> str:
+def description_of(instance: models.Model, ref: Ref) -> str:
+    """How ``instance``, named ``ref``, describes itself. Calls the site's method; raises what the database raises."""
     by_key = f"{instance._meta.verbose_name} {ref.id}"
     if hasattr(instance, "deleted_item_description"):
         return _asked(instance, "deleted_item_description", _text, by_key)
-    _warn_of(instance.__class__)
     return _asked(instance, "__str__", _text, by_key) or by_key
 
 
-def _serialization(instance: models.Model, ref: Ref) -> Any:
+def serialization_of(instance: models.Model, ref: Ref) -> Any:
+    """What the site wants to keep of ``instance``, named ``ref``. Calls its method; raises what the database raises."""
     by_key = {"pk": ref.id}
     if hasattr(instance, "deleted_item_serialization"):
         return _asked(instance, "deleted_item_serialization", _json, by_key)
@@ -148,10 +159,12 @@ _warned: set[type[models.Model]] = set()
 def write_del_items(left: Sequence[Left], using: str) -> None:
     """Store them, over what an earlier object of the same key has left. One statement for 500 objects.
 
-    Runs in the caller's transaction.
+    Those that are counted get the stamp of the transaction in which their rows go, by one statement more: none where
+    that is in another database. Runs in the caller's transaction.
     """
-    changes = dict.fromkeys(("description", "serialization", "deleted_at"), replaced)
-    rows = {one.ref: (one.ref.type, one.ref.id, one.description, one.serialization, one.at) for one in left}
+    stamp = current_stamp(using) if any(one.counted and one.alias == using for one in left) else 0
+    changes = dict.fromkeys(("description", "serialization", "deleted_at", "change_stamp"), replaced)
+    rows = {one.ref: (*one.values(), stamp if one.counted and one.alias == using else 0) for one in left}
     for some in in_chunks(sorted(rows.values(), key=lambda row: row[:2]), WRITTEN):
         upsert(DeletedItem, ("object_type", "object_id"), changes, some, using)
 
@@ -166,13 +179,16 @@ def get_del_item(instance: Any) -> DeletedItem:
     than the object, the instance that was deleted gives until then what it remembers, not stored yet. What another
     instance or a queryset has deleted is found by its key. One query, two where the instance still has its key.
 
+    Of an object of a `HandleRefModel` that is deleted softly it is made from the row, connected or not, and not stored:
+    that is the database's word, whatever the instance says. One query; one more than above for others of such a model.
+
     Raises LookupError for an object that still exists, or has left nothing since its model was not connected, or was
     with ``use_del_items=False``; TypeError for what is no model instance.
     """
     if not isinstance(instance, models.Model):
         raise TypeError(f"{instance!r} is not a model instance.")
     remembered: Left | None = getattr(instance, REMEMBERED, None) if instance.pk is None else None
-    item = _stored(instance, remembered)
+    item = _of_the_row(instance) or _stored(instance, remembered)
     if item is None and remembered is not None and _is_pending(remembered):
         item = remembered.as_item()
     if item is None:
@@ -181,6 +197,17 @@ def get_del_item(instance: Any) -> DeletedItem:
             "was not connected, or only with use_del_items=False, when it was deleted."
         )
     return item
+
+
+def _of_the_row(instance: models.Model) -> DeletedItem | None:
+    from footfall.storage.deletedrows import is_deleted_row, item_of  # which need what stands here
+    from footfall.storage.references import HandleRefModel
+
+    if instance.pk is None or not isinstance(instance, HandleRefModel):
+        return None
+    home = router.db_for_write(instance.__class__, instance=instance)
+    row = instance.__class__._base_manager.using(home).filter(pk=instance.pk).first()
+    return item_of(row) if row is not None and is_deleted_row(row) else None
 
 
 def _stored(instance: models.Model, remembered: Left | None) -> DeletedItem | None:

@@ -222,3 +222,15 @@ def test_marks_stay_with_a_softly_deleted_object_for_its_restoration(
     assert tracker.has_viewed(desk, last_update=NOW) is True
     desk.delete(hard=True)
     assert not ViewMark.objects.exists()
+
+
+@pytest.mark.parametrize("rows", [Publisher, "newsroom.publisher"])
+def test_what_is_deleted_softly_is_nothing_to_see_where_a_model_is_named(rows: type[Publisher] | str) -> None:
+    """A badge does not ask for what no page shows; a queryset of one's own is asked as it is."""
+    user = User.objects.create(username="reader")
+    kept, gone = (Publisher.objects.create(name=name) for name in ("kept", "gone"))
+    gone.delete()
+    tracker = ViewTracker(user)
+    assert list(tracker.unseen(rows)) == [kept]
+    assert tracker.unseen_count(rows) == 1
+    assert set(tracker.unseen(Publisher.objects.all())) == {kept, gone}
