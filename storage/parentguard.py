@@ -32,21 +32,23 @@ def guarded_update(
 ) -> list[Sequence[Any]]:
     """`update_returning` of the one row of a save; a status set by hand is accounted for.
 
-    One statement, also for a deleted object that has nothing above it. Raises UndeleteRefused where the row is deleted,
+    One statement for a row that is not deleted, and is not to be. Raises UndeleteRefused where the row is deleted,
     would not be any more, and an object above it is.
     """
     model, values = rows.model, list(values)
     given = {field.name: value for field, _model, value in values}
     if "status" not in given:
         return update_returning(rows, values, fields)
+    restores = given["status"] != DELETED
+    if restores and not hasattr(given["status"], "resolve_expression"):
+        found = update_returning(rows.exclude(status=DELETED), values, fields)
+        if found or not rows.exists():
+            return found
     mark = uuid.uuid4()
     own = by_hand(given["status"], mark)
     values += [(model._meta.get_field(name), None, value) for name, value in own.items()]
-    if given["status"] == DELETED or not parent_links(model):
+    if not (restores and parent_links(model)):
         return update_returning(rows, values, fields)
-    found = update_returning(rows.exclude(status=DELETED), values, fields)
-    if found or not rows.exists():
-        return found
     with transaction.atomic(using=rows.db):
         lock_parents({model: Q(pk__in=rows.values("pk"))}, rows.db)
         found = update_returning(rows, values, fields)

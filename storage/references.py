@@ -104,6 +104,8 @@ class HandleRefModel(models.Model):
 
     class Meta:
         abstract = True
+        # What Django writes by itself is counted, too: related managers' `add`, and SET_NULL.
+        base_manager_name = "handleref"
         get_latest_by = "updated"
         ordering = ("-updated", "-created")
 

@@ -389,12 +389,28 @@ def test_a_bulk_update_that_fails_leaves_objects_and_rows_as_they_were() -> None
     assert [account(one) for one in objects] == before == [account(stored(one)) for one in objects]
 
 
+def test_what_django_writes_by_itself_is_counted() -> None:
+    """A related manager's `add` and `set`, and the SET_NULL of a hard deletion: no poll may miss them."""
+    old, new = publishers(2)
+    magazine = Magazine.objects.create(title="m", publisher=old)
+    story = Story.objects.create(title="s", desk=Desk.objects.create(name="d"))
+    _rows, cursor = Magazine.handleref.since(cursor="")
+
+    new.magazines.add(magazine)
+    Desk.objects.get().delete(hard=True)
+
+    magazine, story = (type(one).objects.get(pk=one.pk) for one in (magazine, story))
+    assert (magazine.publisher, magazine.version) == (new, 2)
+    assert (story.desk, story.version) == (None, 2)
+    assert magazine in Magazine.handleref.since(cursor=cursor).rows
+    assert story in Story.handleref.since(cursor=cursor).rows
+
+
 def test_what_goes_past_these_querysets_is_not_counted() -> None:
     """As the documentation says: plain querysets and SQL."""
     (one,) = publishers(1)
 
-    models.QuerySet(Publisher).update(note="a")
-    Publisher._base_manager.update(note="b")
+    models.QuerySet(Publisher).update(note="b")
     with connection.cursor() as cursor:
         cursor.execute("UPDATE newsroom_publisher SET note = 'c'")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.db.models import Count, F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -77,8 +77,8 @@ def test_hr_40_an_exactly_equal_time_is_excluded_a_microsecond_earlier_is_includ
 def test_since_a_time_gives_what_was_created_or_updated_after_it(field: str) -> None:
     _old, new = publishers("old", "new")
     long_ago, later = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
-    Publisher._base_manager.update(created=long_ago, updated=long_ago)
-    Publisher._base_manager.filter(pk=new.pk).update(**{field: later})
+    models.QuerySet(Publisher).update(created=long_ago, updated=long_ago)
+    models.QuerySet(Publisher).filter(pk=new.pk).update(**{field: later})
     assert list(Publisher.handleref.since(timestamp=datetime(2025, 1, 1, tzinfo=UTC))) == [new]
 
 
@@ -101,7 +101,7 @@ def test_since_a_time_gives_what_was_created_or_updated_after_it(field: str) -> 
 def test_a_time_is_a_datetime_a_date_a_text_of_either_or_a_number(given_as: Any, expected: list[str]) -> None:
     publishers("old", "new")
     for name, at in (("old", datetime(2025, 1, 1, tzinfo=UTC)), ("new", datetime(2026, 1, 1, tzinfo=UTC))):
-        Publisher._base_manager.filter(name=name).update(created=at, updated=at)
+        models.QuerySet(Publisher).filter(name=name).update(created=at, updated=at)
     assert sorted(row.name for row in Publisher.handleref.since(timestamp=given_as)) == expected
 
 
@@ -502,7 +502,7 @@ QUERYSETS: dict[str, Callable[[Publisher], Any]] = {
 def test_what_comes_before_the_cursor_holds(name: str, deleted: bool) -> None:
     above = a_publisher_with_magazines()
     if deleted:
-        Publisher._base_manager.filter(pk=above.pk).update(status="deleted")
+        models.QuerySet(Publisher).filter(pk=above.pk).update(status="deleted")
     told = QUERYSETS[name](above).since(cursor="")
     wanted = [] if name == "undeleted" and deleted else [(deleted, above.pk)]
     assert keys(told) == wanted
@@ -764,7 +764,7 @@ def newest() -> int:
 @committed
 def test_stamps_of_the_future_are_told_to_who_starts_and_restamping_mends_them() -> None:
     rows = publishers("a", "b")
-    Publisher._base_manager.update(change_stamp=F("change_stamp") + 2**40)
+    models.QuerySet(Publisher).update(change_stamp=F("change_stamp") + 2**40)
     with pytest.raises(ForeignStamps, match=r"manage\.py restamp_changes"):
         poll("")
     call_command("restamp_changes", "newsroom.Publisher", "--no-progress", verbosity=0)
@@ -794,7 +794,7 @@ def test_rows_of_the_transaction_itself_are_no_stamps_of_the_future() -> None:
 def test_rows_that_were_never_counted_are_told_at_the_start() -> None:
     """Those that were there before the table had the column."""
     rows = publishers("a")
-    Publisher._base_manager.update(change_stamp=0)
+    models.QuerySet(Publisher).update(change_stamp=0)
     told = poll("")
     assert told.rows == rows and poll(told.cursor).rows == []
 

@@ -81,7 +81,7 @@ def _tables(chosen: list[type[models.Model]], using: str) -> Iterator[models.Que
     for model in chosen:
         inherits = [base for base in chosen if base is not model and issubclass(model, base)]
         if not inherits:  # else the rows have their stamps in the other's table
-            yield model._base_manager.using(using)
+            yield models.QuerySet(model, using=using)  # whose update writes just what it is told to
     if router.db_for_write(DeletedItem) == using:
         yield DeletedItem.objects.using(using).filter(object_type__in=map(label_of, chosen))
 

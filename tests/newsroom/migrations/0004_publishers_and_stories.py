@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-updated", "-created"),
                 "get_latest_by": "updated",
+                "base_manager_name": "handleref",
                 "abstract": False,
             },
             managers=[
@@ -89,6 +90,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-updated", "-created"),
                 "get_latest_by": "updated",
+                "base_manager_name": "handleref",
                 "abstract": False,
             },
             managers=[
@@ -128,6 +130,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-updated", "-created"),
                 "get_latest_by": "updated",
+                "base_manager_name": "handleref",
                 "abstract": False,
             },
             managers=[
@@ -168,6 +171,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-updated", "-created"),
                 "get_latest_by": "updated",
+                "base_manager_name": "handleref",
                 "abstract": False,
             },
             managers=[
@@ -218,6 +222,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-updated", "-created"),
                 "get_latest_by": "updated",
+                "base_manager_name": "handleref",
                 "abstract": False,
             },
             managers=[
@@ -243,6 +248,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-updated", "-created"),
                 "get_latest_by": "updated",
+                "base_manager_name": "handleref",
                 "abstract": False,
             },
             bases=("newsroom.issue",),
@@ -305,6 +311,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-updated", "-created"),
                 "get_latest_by": "updated",
+                "base_manager_name": "handleref",
                 "abstract": False,
                 "constraints": [
                     models.UniqueConstraint(
@@ -372,6 +379,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-updated", "-created"),
                 "get_latest_by": "updated",
+                "base_manager_name": "handleref",
                 "abstract": False,
             },
             managers=[

@@ -45,11 +45,11 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AlterModelOptions(
             name="article",
-            options={"get_latest_by": "updated", "ordering": ("-published", "-id")},
+            options={"base_manager_name": "handleref", "get_latest_by": "updated", "ordering": ("-published", "-id")},
         ),
         migrations.AlterModelOptions(
             name="comment",
-            options={"get_latest_by": "updated", "ordering": ("-written", "-id")},
+            options={"base_manager_name": "handleref", "get_latest_by": "updated", "ordering": ("-written", "-id")},
         ),
         migrations.AlterModelManagers(
             name="article",
