@@ -1,9 +1,9 @@
 """Publishes what becomes of objects as actions, where the model says so: ``publish_actions = True`` in `HandleRef`.
 
 "created" and "changed" after each save, "deleted" and "restored" after each deletion and restoration, of one object or
-of many. The action names who acts (`footfall.storage.acting`), where nobody is known the object itself, and, as target,
-the object; its data is the ``version`` that the object has now. As all that is published it waits for the commit, and
-is dropped with what is rolled back.
+of many. The action names who acts (`footfall.storage.acting`), where nobody is known the object itself, unless it is a
+user, who would seem to have done it; and, as target, the object; its data is the ``version`` that the object has now.
+As all that is published it waits for the commit, and is dropped with what is rolled back.
 
 Of many that are deleted or restored together there is one action for a thousand of a model, without the version; who
 isn't known is nobody then. A status that is set by hand is a change like any other. A fixture, a save that changes
@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 from django.apps import apps
+from django.conf import settings
 from django.db import models, router, transaction
 from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
@@ -105,20 +106,30 @@ class _Named:
 
 
 def _publish_one(verb: str, instance: HandleRefModel, using: str) -> None:
-    actor = who_acts()
-    _publish(instance if actor is UNKNOWN else actor, verb, [instance], using, version=instance.version)
+    actor = _actor(instance.__class__, instance)
+    _publish(actor, verb, [instance], using, version=instance.version)
 
 
 def _publish_rows(verb: str, rows: models.QuerySet[Any], using: str) -> None:
-    label, actor = label_of(rows.model), who_acts()
+    label = label_of(rows.model)
     found = list(rows.order_by("pk").values_list("pk", "version"))
     targets = [_Named(Ref(label, str(key))) for key, _version in found]
     if len(targets) == 1:
         ((target,), (_key, version)) = targets, found[0]
-        _publish(target if actor is UNKNOWN else actor, verb, targets, using, version=version)
+        _publish(_actor(rows.model, target), verb, targets, using, version=version)
         return
+    actor = _actor(rows.model, None)
     for some in _portions(targets):
-        _publish(None if actor is UNKNOWN else actor, verb, some, using)
+        _publish(actor, verb, some, using)
+
+
+def _actor(model: type[models.Model], target: Any) -> Any:
+    """Who acts; where it isn't known the one object of ``model`` that it is about, which then reads "x was changed"."""
+    actor = who_acts()
+    if actor is not UNKNOWN:
+        return actor
+    kinds = {kind._meta.label_lower for kind in (model, *model._meta.get_parent_list())}
+    return None if settings.AUTH_USER_MODEL.lower() in kinds else target
 
 
 def _portions(targets: Iterable[_Named]) -> Iterator[list[_Named]]:

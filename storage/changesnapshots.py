@@ -84,16 +84,15 @@ def present(using: str) -> Present:
     return _of_postgresql(using) if connections[using].vendor == "postgresql" else _of_sqlite(using)
 
 
-# The control file is of the whole cluster, of which each standby has a copy. After a promotion, or a restoration from
-# the archive, numbers that were given out, and lost, are given out again: the timeline tells. A primary knows it at
-# once, a standby from its last restart point.
+# The control file is that of the whole cluster, of which each standby has a copy. After a promotion, or a restoration
+# from the archive, numbers that were given out and lost are given out again: the timeline tells. It is that of the last
+# checkpoint, or of what was replayed since then.
 _NOW = """
 SELECT pg_current_snapshot()::text, pg_current_xact_id_if_assigned()::text::bigint, pg_is_in_recovery(),
        current_setting('transaction_isolation') <> 'read committed',
-       concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
-                 (SELECT oid FROM pg_database WHERE datname = current_database()),
-                 CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
-                      ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END)
+       concat_ws('/', cluster.system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database()),
+                 greatest(checkpoint.timeline_id, recovery.min_recovery_end_timeline))
+FROM pg_control_system() AS cluster, pg_control_checkpoint() AS checkpoint, pg_control_recovery() AS recovery
 """
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar, overload
 
 from django.db import models
 
@@ -15,6 +15,9 @@ TECHNICAL = frozenset({"change_stamp", "change_batch", "former_status"})
 OWN = frozenset({"created", "updated", "version"}) | TECHNICAL
 
 
+V = TypeVar("V", bound="Version")
+
+
 class VersionNotFound(LookupError):
     """There is no such version, or it is not one of the object in question: a page answers 404."""
 
@@ -22,14 +25,19 @@ class VersionNotFound(LookupError):
 class Version:
     """A snapshot of an object, taken when it was saved: what a history is made of.
 
-    Abstract: a store of snapshots inherits from it, and gives `id`, `date`, `user`, `comment`, `model`, `object_id`,
-    `data`, `previous` and `next`. What stands around nothing, as the `next` of the last does, is false, and its
-    properties are None or empty. Two are equal that are of one class and have one `id`.
+    Abstract: a store of snapshots inherits from it, and gives `of`, `id`, `date`, `user`, `comment`, `model`,
+    `object_id`, `data`, `previous` and `next`. What stands around nothing, as the `next` of the last does, is false,
+    and its properties are None or empty. Two are equal that are of one class and have one `id`.
     """
+
+    @classmethod
+    def of(cls, instance_or_model: Any, object_id: Any = None) -> History[Self]:
+        """The history of an instance, or of the object with the key ``object_id`` of a model."""
+        raise NotImplementedError
 
     @property
     def id(self) -> Any:
-        """Its key in the store. Of two snapshots of one object the later one has the greater."""
+        """Its key in the store, neither blank nor 0. Of two snapshots of one object the later one has the greater."""
         raise NotImplementedError
 
     @property
@@ -89,6 +97,11 @@ class Version:
         return self.data.get("version")
 
     @property
+    def number(self) -> Any:
+        """What people call it: the number that the object had, or its key where the snapshot holds none."""
+        return self.id if self.version is None else self.version
+
+    @property
     def data_sorted(self) -> list[tuple[str, Any]]:
         """`data` as (field, value), by name."""
         return sorted(self.data.items())
@@ -132,6 +145,57 @@ class Version:
 
     def __repr__(self) -> str:
         return f"<{self.__class__.__name__} {self.id}>"
+
+
+class History(Generic[V]):
+    """The versions of one object, newest first: a sequence of which a paginator takes slices.
+
+    Abstract: a store gives `count`, `part` and `pick`. Making one asks nothing of the store.
+    """
+
+    #: For paginators, which warn of rows in no order.
+    ordered = True
+
+    def count(self) -> int:
+        """How many there are."""
+        raise NotImplementedError
+
+    def part(self, start: int, stop: int | None) -> list[V]:
+        """Those from ``start`` to before ``stop`` (None: to the last), fewer where there are fewer."""
+        raise NotImplementedError
+
+    def pick(self, keys: Iterable[Any]) -> list[V]:
+        """Those with the ``keys``, or texts that strangers gave for these, newest first, each of them once.
+
+        Raises VersionNotFound for one that is no version of this object, or no key at all.
+        """
+        raise NotImplementedError
+
+    def get(self, key: Any) -> V:
+        """The one with ``key``. Raises VersionNotFound."""
+        return self.pick([key])[0]
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(self[:])
+
+    @overload
+    def __getitem__(self, index: int) -> V: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[V]: ...
+    def __getitem__(self, index: int | slice) -> V | Sequence[V]:
+        if isinstance(index, slice):
+            if index.step not in (None, 1):
+                raise ValueError("A slice of a history has no step.")
+            return self.part(index.start or 0, index.stop)
+        if index < 0:
+            raise IndexError("A history is counted from the newest one: a negative index is none.")
+        found = self.part(index, index + 1)
+        if not found:
+            raise IndexError(f"There is no version at {index}.")
+        return found[0]
 
 
 class Diff:

@@ -18,11 +18,13 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.lookups import Exact
 from django.utils.translation import gettext_lazy as _
 
-from footfall.storage.families import keeper, parent_links, top_down
+from footfall.storage.families import ParentLink, keeper, parent_links, top_down
 from footfall.storage.returning import Values, update_returning
 from footfall.storage.softdeletion import DELETED, UndeleteRefused, rows_of
 
 if TYPE_CHECKING:
+    from footfall.storage.references import HandleRefModel
+
     #: Some rows of each model, which is a keeper.
     Chosen = Mapping[type[models.Model], Q]
 
@@ -100,14 +102,36 @@ def by_hand(status: Any, mark: uuid.UUID) -> dict[str, Any]:
 # -- Parents
 
 
-def lock_parents(chosen: Chosen, using: str) -> None:
+def lock_parents(chosen: Chosen, using: str, also: Chosen | None = None) -> None:
     """Lock what is above the ``chosen`` rows against deletion and restoration; nothing where databases lock as a whole.
 
-    One query for each model above, in a transaction.
+    ``also``: further rows, such as those that are to be above them. One query for each model above, in a transaction.
     """
     if connections[using].features.has_select_for_update:
-        for rows in _parents(chosen, using):
+        parents = dict(_above(chosen, using))
+        for model, which in (also or {}).items():
+            parents[model] = parents.get(model, Q()) | which
+        for rows in _locked(parents, using):
             list(rows.values_list("pk"))
+
+
+def pointed_at(model: type[models.Model], values: Mapping[str, Any], using: str) -> Chosen:
+    """What is above an object of ``model`` with these ``values`` of its columns, by their names. No query."""
+    found: dict[type[models.Model], Q] = {}
+    for link in _own_links(model):
+        key = values.get(link.field.attname)
+        if key is not None:
+            found[link.keeper] = found.get(link.keeper, Q()) | Q(pk__in=_pointed_at(link, key, using).values("pk"))
+    return found
+
+
+def refuse_under_deleted(instance: HandleRefModel, using: str) -> None:
+    """As `refuse_below_deleted`, of one object as it stands in memory, whatever is stored of it."""
+    values = {link.field.attname: getattr(instance, link.field.attname) for link in _own_links(instance.__class__)}
+    with transaction.atomic(using=using):
+        for rows in _locked(pointed_at(instance.__class__, values, using), using):
+            if DELETED in rows.values_list("status", flat=True):
+                raise _refused(instance, _deleted_above(instance, values, using))
 
 
 def refuse_below_deleted(chosen: Chosen, using: str) -> None:
@@ -115,31 +139,57 @@ def refuse_below_deleted(chosen: Chosen, using: str) -> None:
 
     One query for each model above, in a transaction.
     """
-    for rows in _parents(chosen, using):
+    for rows in _locked(_above(chosen, using), using):
         if DELETED in rows.exclude(chosen.get(rows.model, Q(pk__in=[]))).values_list("status", flat=True):
             raise _refusal(chosen, using)
 
 
-def _parents(chosen: Chosen, using: str) -> Iterator[models.QuerySet[Any]]:
+def _above(chosen: Chosen, using: str) -> Chosen:
     above: dict[type[models.Model], Q] = {}
     for model, which in chosen.items():
         for link in parent_links(model):
             keys = rows_of(link.holder, using).filter(which).values(f"{link.field.name}__pk")
             above[link.keeper] = above.get(link.keeper, Q()) | Q(pk__in=keys)
-    for model in top_down(above):
+    return above
+
+
+def _locked(parents: Chosen, using: str) -> Iterator[models.QuerySet[Any]]:
+    for model in top_down(parents):
         # Of a status found by the condition the database would not tell that it has changed while it waited.
-        yield rows_of(model, using).filter(above[model]).order_by("pk").select_for_update(no_key=True)
+        yield rows_of(model, using).filter(parents[model]).order_by("pk").select_for_update(no_key=True)
+
+
+def _own_links(model: type[models.Model]) -> list[ParentLink]:
+    """Those that an object of ``model`` has itself, and not only one that inherits from it."""
+    return [link for link in parent_links(model) if issubclass(model, link.holder)]
+
+
+def _pointed_at(link: ParentLink, key: Any, using: str) -> models.QuerySet[Any]:
+    target: Any = link.field.target_field
+    return rows_of(link.field.remote_field.model, using).filter(**{target.attname: key})
+
+
+def _deleted_above(instance: HandleRefModel, values: Mapping[str, Any], using: str) -> HandleRefModel:
+    links = (link for link in _own_links(instance.__class__) if values[link.field.attname] is not None)
+    found = (_pointed_at(link, values[link.field.attname], using).filter(status=DELETED).first() for link in links)
+    parent: HandleRefModel = next(parent for parent in found if parent is not None)
+    return parent
 
 
 def _refusal(chosen: Chosen, using: str) -> UndeleteRefused:
-    """Says which object it was, and what above it; by their handles, as what is deleted may not be for all eyes."""
+    """Says which object it was, and what above it."""
     for model, which in chosen.items():
         for holder, field in parent_links(model):
             below = rows_of(holder, using).filter(which, **{f"{field.name}__status": DELETED}).order_by("pk").first()
             if below is not None:
-                return UndeleteRefused(
-                    _("%(object)s can't be restored: %(parent)s above it is deleted."),
-                    code="parent_deleted",
-                    params={"object": below.handle, "parent": getattr(below, field.name).handle},
-                )
+                return _refused(below, getattr(below, field.name))
     raise AssertionError("A parent was found to be deleted, and no row below it.")
+
+
+def _refused(below: HandleRefModel, parent: HandleRefModel) -> UndeleteRefused:
+    """By their handles, as what is deleted may not be for all eyes."""
+    return UndeleteRefused(
+        _("%(object)s can't be restored: %(parent)s above it is deleted."),
+        code="parent_deleted",
+        params={"object": below.handle, "parent": parent.handle},
+    )

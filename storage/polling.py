@@ -148,15 +148,10 @@ def _found(
 
 
 def _gone(rows: models.QuerySet[Any], chosen: Q, position: Position | None, wanted: int | None) -> Iterator[Found]:
-    """The tombstones of rows that were really deleted, where they are kept beside the rows."""
-    from footfall.storage.models import DeletedItem  # what it imports may ask for the rows' model
-
+    """The tombstones of rows that were really deleted."""
     model = rows.model
-    if router.db_for_write(DeletedItem) != router.db_for_write(model):
-        return
-    items = DeletedItem.objects.using(rows.db).filter(chosen, object_type=_label(model))
-    fields = ("change_stamp", "pk", "object_id", "deleted_at")
-    for stamp, number, text, at in _read(items.values_list(*fields), _after(position, GONE, int), wanted):
+    items = _left(rows).filter(chosen).values_list("change_stamp", "pk", "object_id", "deleted_at")
+    for stamp, number, text, at in _read(items, _after(position, GONE, int), wanted):
         yield Found(stamp, GONE, number, _tombstone(model, _key(model)(text), at))
 
 
@@ -202,6 +197,15 @@ def _tombstone(model: type[models.Model], key: Any, at: datetime) -> Tombstone:
     return Tombstone(key, at, Ref(_label(model), str(key)), tag)
 
 
+def _left(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """What is left of deleted objects of the model; nothing where that is kept in another database than its rows."""
+    from footfall.storage.models import DeletedItem  # what it imports may ask for the rows' model
+
+    if router.db_for_write(DeletedItem) != router.db_for_write(rows.model):
+        return DeletedItem.objects.none()
+    return DeletedItem.objects.using(rows.db).filter(object_type=_label(rows.model))
+
+
 # -- What is refused
 
 
@@ -230,11 +234,8 @@ def _check_position(model: type[models.Model], position: Position | None) -> Non
 
 def _newest_stamps(rows: models.QuerySet[Any]) -> list[int | None]:
     """The latest stamp of all rows of the model, and of what is left of deleted ones. Two queries."""
-    from footfall.storage.models import DeletedItem  # as above
-
-    kept = rows.model._base_manager.using(rows.db).order_by()
-    left = DeletedItem.objects.using(rows.db).filter(object_type=_label(rows.model)).order_by()
-    return [one.aggregate(newest=Max("change_stamp"))["newest"] for one in (kept, left)]
+    kept = rows.model._base_manager.using(rows.db)
+    return [some.order_by().aggregate(newest=Max("change_stamp"))["newest"] for some in (kept, _left(rows))]
 
 
 def _check_stamps(model: type[models.Model], newest: list[int | None], now: Present) -> None:

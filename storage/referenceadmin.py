@@ -1,80 +1,34 @@
-"""Objects that keep account of themselves, in Django's admin: deletion is soft there too, and can be taken back.
-
-Names come from people: they are made printable and then escaped.
-"""
+"""Objects that keep account of themselves, in Django's admin: deletion is soft there too, and can be taken back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.utils import model_ngettext, quote, unquote
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import models, router, transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import select_template
-from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.text import Truncator, capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_POST
 
-from footfall.storage.deletionpreview import COUNTED, Level, levels
+from footfall.storage.deletedfilter import DeletedFilter
+from footfall.storage.deletingforever import DeletingForEver
+from footfall.storage.deletionpages import going
+from footfall.storage.handlerefoptions import keeps_account
 from footfall.storage.printable import printable
-from footfall.storage.reverting import Reverter
 from footfall.storage.softdeletion import DELETED, UndeleteRefused
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
-
-#: How many objects of a level a confirmation names, and how much of a name it shows.
-NAMED = 20
-NAME_LENGTH = 100
+from footfall.storage.statusforms import not_deleting, not_restoring, still_there
 
 #: What every object says of itself beside its own fields.
 ACCOUNT = ("handle", "version", "created", "updated")
 
 
-class DeletedFilter(admin.SimpleListFilter):
-    """Live objects, deleted ones, or all. Without a choice: live ones."""
-
-    title = _("deleted")
-    parameter_name = "deleted"
-
-    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, Any]]:
-        return [("no", _("No")), ("yes", _("Yes")), ("all", _("All"))]
-
-    def value(self) -> str:
-        """The choice."""
-        return super().value() or "no"
-
-    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
-        match self.value():
-            case "no":
-                return queryset.exclude(status=DELETED)
-            case "yes":
-                return queryset.filter(status=DELETED)
-            case "all":
-                return queryset
-        raise IncorrectLookupParameters
-
-    def choices(self, changelist: Any) -> Iterator[Any]:
-        """The three, without the one that Django adds."""
-        offered = super().choices(changelist)
-        next(offered)
-        return offered
-
-
-class HandleRefAdmin(_ModelAdmin):
+class HandleRefAdmin(DeletingForEver):
     """For `HandleRefModel`s: deletes softly, restores, and deletes for ever; lists what is not deleted, or what is.
 
     Who may delete deletes softly, who may change restores. To delete for ever takes `has_hard_delete_permission`, too.
@@ -84,7 +38,6 @@ class HandleRefAdmin(_ModelAdmin):
     change_form_template = "footfall/handleref/change_form.html"
     delete_confirmation_template = "footfall/handleref/delete_confirmation.html"
     delete_selected_confirmation_template = "footfall/handleref/delete_selected_confirmation.html"
-    hard_delete_confirmation_template = "footfall/handleref/hard_delete_confirmation.html"
 
     def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:
         if not hasattr(model, "_handleref"):
@@ -93,16 +46,6 @@ class HandleRefAdmin(_ModelAdmin):
         if self.actions is not None:  # as Django has it: None takes the actions away
             ours = ("restore_selected", "hard_delete_selected")
             self.actions = [*self.actions, *(name for name in ours if name not in self.actions)]
-
-    # -- Who may what
-
-    def has_hard_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        """Whether the user may delete for ever what they may delete: by default who is a superuser."""
-        return request.user.is_active and request.user.is_superuser
-
-    def has_delete_for_ever_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        """Whether the action and the button are there: for who may delete, and delete for ever."""
-        return self.has_delete_permission(request, obj) and self.has_hard_delete_permission(request, obj)
 
     # -- What is shown
 
@@ -127,10 +70,6 @@ class HandleRefAdmin(_ModelAdmin):
         names = super().get_fields(request, obj)
         return names if self.fields or obj is not None else [name for name in names if name not in ACCOUNT]
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """The object, None for a key that no database takes."""
-        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
-
     def render_change_form(
         self,
         request: HttpRequest,
@@ -150,6 +89,10 @@ class HandleRefAdmin(_ModelAdmin):
             context.setdefault("show_delete", False)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
+    def get_view_on_site_url(self, obj: Any = None) -> Any:
+        """Where the site shows the object; None where it is deleted."""
+        return None if obj is not None and _is_deleted(obj) else super().get_view_on_site_url(obj)
+
     def _django_template(self, name: str) -> Any:
         """Django's template, or what the site has put before it for the app or the model."""
         app, model = self.opts.app_label, self.opts.model_name
@@ -158,9 +101,27 @@ class HandleRefAdmin(_ModelAdmin):
     # -- Saving
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """The form, which refuses to restore an object below a deleted one."""
+        """The form, which deletes nothing by a status, and refuses to restore an object below a deleted one."""
         form = super().get_form(request, obj, change, **kwargs)
-        return _refusing(form) if obj is not None and _is_deleted(obj) else form
+        return not_restoring(form) if obj is not None and _is_deleted(obj) else not_deleting(form)
+
+    def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """The form of a row in the list, which deletes nothing by a status."""
+        return not_deleting(super().get_changelist_form(request, **kwargs))
+
+    def get_formsets_with_inlines(self, request: HttpRequest, obj: Any = None) -> Iterator[Any]:
+        """Those of the page's inlines, which delete nothing by a status."""
+        for formset, inline in super().get_formsets_with_inlines(request, obj):
+            if keeps_account(inline.model):
+                formset.form = still_there(not_deleting(formset.form))
+            yield formset, inline
+
+    def get_formset_kwargs(self, request: HttpRequest, obj: Any, inline: Any, prefix: str) -> dict[str, Any]:
+        """Of an inline: it leaves out what is deleted, as lists do."""
+        kwargs = super().get_formset_kwargs(request, obj, inline, prefix)
+        if keeps_account(inline.model):
+            kwargs["queryset"] = kwargs["queryset"].exclude(status=DELETED)
+        return kwargs
 
     def recorded(self, request: HttpRequest) -> AbstractContextManager[Any]:
         """A context for what a request changes: where an exception leaves it, nothing of that is kept."""
@@ -202,43 +163,12 @@ class HandleRefAdmin(_ModelAdmin):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list[Any], dict[str, Any], set[str], Any]:
         """What is deleted softly with ``objs``: named a level, counted by model. Nothing is protected: all of it stays.
 
-        One query a level and relation, and one for the names of each.
+        Of a queryset those that are deleted already take nothing with them; of a list they do, as `delete` has it.
         """
-        rows = objs if isinstance(objs, models.QuerySet) else self._rows(objs)
-        named: list[Any] = []
-        counts: dict[str, Any] = {}
-        lacking: set[str] = set()
-        for level in levels(rows):
-            name = str(level.model._meta.verbose_name_plural)
-            counts[name] = _plus(counts.get(name, 0), level)
-            named = [*named, *self._named(level, rows.db)]
-            if not self._may_delete(request, level.model):
-                lacking.add(str(level.model._meta.verbose_name))
-        return named, counts, lacking, []
-
-    def _named(self, level: Level, using: str) -> list[Any]:
-        names: list[Any] = [self._linked(obj) for obj in level.first(NAMED, using)]
-        more = len(level.keys) - len(names)
-        if level.is_cut:
-            names.append(gettext("and more: not all of them are counted"))
-        elif more > 0:
-            names.append(ngettext("and %d more", "and %d more", more) % more)
-        return names if level.depth == 0 else [capfirst(level.model._meta.verbose_name_plural), names]
-
-    def _linked(self, obj: models.Model) -> str:
-        opts = obj._meta
-        kind, name = capfirst(opts.verbose_name), printable(Truncator(str(obj)).chars(NAME_LENGTH))
-        try:
-            name_of_page = f"admin:{opts.app_label}_{opts.model_name}_change"
-            url = reverse(name_of_page, args=[quote(str(obj.pk))], current_app=self.admin_site.name)
-        except NoReverseMatch:
-            return f"{kind}: {name}"
-        return format_html('{}: <a href="{}">{}</a>', kind, url, name)
-
-    def _may_delete(self, request: HttpRequest, model: type[models.Model]) -> bool:
-        if not self.admin_site.is_registered(model):
-            return True  # as Django has it: nobody said who may
-        return self.admin_site.get_model_admin(model).has_delete_permission(request)
+        is_queryset = isinstance(objs, models.QuerySet)
+        rows = objs if is_queryset else self._rows(objs)
+        gone = [] if is_queryset else [obj.pk for obj in objs if _is_deleted(obj)]
+        return (*going(rows, gone, request, self.admin_site), [])
 
     # -- Restoring
 
@@ -253,8 +183,10 @@ class HandleRefAdmin(_ModelAdmin):
     @admin.action(permissions=["change"], description=_("Restore selected %(verbose_name_plural)s"))
     def restore_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Restore, and say what came of it."""
-        rows = self.model._default_manager.filter(pk__in=queryset.order_by().values("pk"), status=DELETED)
-        restored = list(rows)
+        chosen = queryset.order_by().values("pk")
+        restored = list(self.model.handleref.filter(pk__in=chosen, status=DELETED))
+        if not all(self.has_change_permission(request, obj) for obj in restored):
+            raise PermissionDenied
         try:
             with transaction.atomic(using=router.db_for_write(self.model)):
                 count = self.restore_queryset(request, self._rows(restored))
@@ -268,9 +200,6 @@ class HandleRefAdmin(_ModelAdmin):
         else:
             self.message_user(request, gettext("Nothing to restore: none of them is deleted."), messages.WARNING)
 
-    def _rows(self, objs: Iterable[models.Model]) -> Any:
-        return self.model._default_manager.filter(pk__in=[obj.pk for obj in objs])
-
     def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What the button *Restore* posts to."""
         obj = self._object_or_404(request, object_id)
@@ -280,120 +209,13 @@ class HandleRefAdmin(_ModelAdmin):
             self.restore_selected(request, self._rows([obj]))
         return HttpResponseRedirect(self._url("change", obj.pk))
 
-    # -- Deleting for ever
-
-    def hard_delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
-        """Delete the rows for ever, as Django does."""
-        queryset.delete(hard=True)  # type: ignore[call-arg]  # a queryset of HandleRefModels
-
-    @admin.action(permissions=["delete_for_ever"], description=_("Delete selected %(verbose_name_plural)s for ever"))
-    def hard_delete_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse | None:
-        """Ask, with all that goes; asked and confirmed, delete."""
-        return self._delete_for_ever(request, queryset, None)
-
-    def hard_delete_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask whether to delete one object for ever, with all that goes; by POST, do it."""
-        obj = self._object_or_404(request, object_id)
-        if not self.has_delete_for_ever_permission(request, obj):
-            raise PermissionDenied
-        done = self._delete_for_ever(request, self._rows([obj]), obj)
-        return done or HttpResponseRedirect(self._url("changelist"))
-
-    def _delete_for_ever(
-        self, request: HttpRequest, queryset: models.QuerySet[Any], obj: models.Model | None
-    ) -> HttpResponse | None:
-        """The page that asks, or None where it is done."""
-        named, counts, lacking, protected = super().get_deleted_objects(queryset, request)
-        if not request.POST.get("post") or protected:
-            return self._ask(request, queryset, obj, (named, counts, lacking, protected))
-        if lacking:
-            raise PermissionDenied
-        with transaction.atomic(using=router.db_for_write(self.model)):
-            count = len(queryset)
-            self.log_deletions(request, queryset)
-            self.hard_delete_queryset(request, queryset)
-        text = ngettext(
-            "%(count)d %(items)s was deleted for ever.", "%(count)d %(items)s were deleted for ever.", count
-        )
-        items = model_ngettext(self.opts, count)
-        self.message_user(request, text % {"count": count, "items": items}, messages.SUCCESS)
-        return None
-
-    def _ask(
-        self, request: HttpRequest, queryset: models.QuerySet[Any], obj: models.Model | None, collected: Any
-    ) -> HttpResponse:
-        named, counts, lacking, protected = collected
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Delete for ever"),
-            "subtitle": None,
-            "object": obj,
-            "queryset": queryset,
-            "objects_name": model_ngettext(queryset),
-            "deleted_objects": named,
-            "model_count": counts.items(),
-            "perms_lacking": lacking,
-            "protected": protected,
-            "back_url": self._url("change", obj.pk) if obj else self._url("changelist"),
-            "opts": self.opts,
-            "action_checkbox_name": ACTION_CHECKBOX_NAME,
-            "media": self.media,
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, self.hard_delete_confirmation_template, context)
-
     # -- Where the pages are
 
     def get_urls(self) -> list[Any]:
         """The admin's own pages, and where the buttons lead."""
-        return [
-            self._path("<path:object_id>/restore/", require_POST(self.restore_view), "restore"),
-            self._path(
-                "<path:object_id>/delete-for-ever/",
-                require_http_methods(["GET", "HEAD", "POST"])(self.hard_delete_view),
-                "hard_delete",
-            ),
-            *super().get_urls(),
-        ]
-
-    def _path(self, route: str, view: Callable[..., HttpResponse], name: str) -> URLPattern:
-        return path(
-            route, self.admin_site.admin_view(view), name=f"{self.opts.app_label}_{self.opts.model_name}_{name}"
-        )
-
-    def _url(self, name: str, key: Any = None) -> str:
-        """The address of a page of the admin, below the object with this key where one is given."""
-        page = f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}"
-        args = [] if key is None else [quote(str(key))]
-        return reverse(page, args=args, current_app=self.admin_site.name)
-
-    def _object_or_404(self, request: HttpRequest, object_id: str) -> Any:
-        obj = self.get_object(request, unquote(object_id))
-        if obj is None:
-            raise Http404
-        return obj
+        restore = self._path("<path:object_id>/restore/", require_POST(self.restore_view), "restore")
+        return [restore, *super().get_urls()]
 
 
 def _is_deleted(obj: Any) -> bool:
     return bool(obj.status == DELETED)
-
-
-def _refusing(form: Any) -> Any:
-    """``form``, of a deleted object, which may not be restored below a deleted one."""
-
-    class Refusing(form):  # type: ignore[misc]  # a class made here
-        def _post_clean(self) -> None:
-            super()._post_clean()
-            if not _is_deleted(self.instance):
-                try:
-                    Reverter().validate_parent_status(self.instance)
-                except UndeleteRefused as refusal:
-                    self.add_error("status" if "status" in self.fields else None, refusal)
-
-    return Refusing
-
-
-def _plus(count: int | str, level: Level) -> int | str:
-    if level.is_cut or isinstance(count, str):
-        return gettext("more than %d") % COUNTED
-    return count + len(level.keys)

@@ -5,26 +5,24 @@ A snapshot is read from what is stored, without a query; what can't be read show
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
-from django.core import serializers
-from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import models, router
 from django.db.models import OuterRef, Prefetch, Subquery
 
-from footfall.storage.objectversions import TECHNICAL, Version, VersionNotFound
+from footfall.storage.objectversions import History, Version, VersionNotFound
 from footfall.storage.references import HandleRefModel
 from footfall.storage.reverting import Reverter
-from footfall.storage.revisions import require
+from footfall.storage.revisions import require, revision
+from footfall.storage.snapshotvalues import values_of
 
 logger = logging.getLogger("footfall.versions")
 
@@ -156,7 +154,7 @@ class ReversionVersion(Version):
         if not self.stored or self.model is None:
             return {}
         try:
-            return _values(self.model, self.stored)
+            return values_of(self.model, self.stored)
         except Exception as error:  # whatever a stored text makes a reader of texts raise
             logger.warning("Version %s of %s can't be read: %s", self.id, self.model._meta.label, error)
             return None
@@ -174,15 +172,12 @@ class ReversionVersion(Version):
         return data
 
 
-class ReversionHistory:
-    """The versions of an object, newest first: a sequence of which a paginator takes slices.
+class ReversionHistory(History[ReversionVersion]):
+    """The versions that django-reversion has of an object, newest first.
 
     A slice of any length is one query, and one for each level that the model inherits from; its versions know their
     `previous` without another one. `count` is one query.
     """
-
-    #: For paginators, which warn of rows in no order.
-    ordered = True
 
     def __init__(self, version_cls: type[ReversionVersion], rows: Any) -> None:
         self._cls = version_cls
@@ -192,45 +187,21 @@ class ReversionHistory:
         """How many there are. One query."""
         return int(self._rows.count())
 
-    def __len__(self) -> int:
-        return self.count()
-
-    @overload
-    def __getitem__(self, index: int) -> ReversionVersion: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ReversionVersion]: ...
-    def __getitem__(self, index: int | slice) -> ReversionVersion | list[ReversionVersion]:
-        if isinstance(index, int):
-            if index < 0:
-                raise IndexError("A history is counted from the newest one: a negative index is none.")
-            found = self[index : index + 1]
-            if not found:
-                raise IndexError(f"There is no version at {index}.")
-            return found[0]
-        if index.step not in (None, 1):
-            raise ValueError("A slice of a history has no step.")
-        start = index.start or 0
+    def part(self, start: int, stop: int | None) -> list[ReversionVersion]:
+        """As `History.part`."""
         # One more: the one before the last of them.
-        stop = None if index.stop is None else index.stop + 1
-        found = [self._cls(row) for row in self._rows[start:stop]]
-        wanted = found if index.stop is None else found[: max(index.stop - start, 0)]
+        found = [self._cls(row) for row in self._rows[start : None if stop is None else stop + 1]]
+        wanted = found if stop is None else found[: max(stop - start, 0)]
         _link(found, newest=start == 0, oldest=len(found) == len(wanted))
         load_parents(found)
         return wanted
 
-    def __iter__(self) -> Iterator[ReversionVersion]:
-        return iter(self[:])
-
-    def get(self, pk: Any) -> ReversionVersion:
-        """The version ``pk``. Raises VersionNotFound where it is none of this object. One query."""
-        return self.pick([pk])[0]
-
-    def pick(self, pks: Iterable[Any]) -> list[ReversionVersion]:
-        """The versions ``pks``, newest first, each with its `previous`. Raises VersionNotFound for one that is none.
+    def pick(self, keys: Iterable[Any]) -> list[ReversionVersion]:
+        """As `History.pick`, each with its `previous`.
 
         Two queries, and one for each level that the model inherits from.
         """
-        keys = {_key(pk) for pk in pks}
+        keys = {_key(key) for key in keys}
         before = self._rows.filter(pk__lt=OuterRef("pk")).values("pk")[:1]
         found = list(self._rows.filter(pk__in=keys).annotate(before=Subquery(before)))
         missing = keys - {row.pk for row in found}
@@ -252,12 +223,7 @@ class ReversionReverter(Reverter):
     def recorded(self, instance: HandleRefModel, user: Any, comment: str) -> Iterator[None]:
         """A revision, or part of the one that is open. Raises ImproperlyConfigured without django-reversion."""
         require()
-        import reversion
-
-        with reversion.create_revision():
-            if user is not None and user.is_authenticated:
-                reversion.set_user(user)
-            reversion.set_comment(comment)
+        with revision(user, comment):
             yield
 
 
@@ -329,54 +295,3 @@ def _load_parent(versions: Sequence[ReversionVersion], parent: type[models.Model
         child = places.get((one.stored.revision_id, one.stored.object_id))
         if child is not None and child._parents is not None:
             child._parents.append(one)
-
-
-# -- Reading
-
-
-def _values(model: type[models.Model], stored: Any) -> dict[str, Any]:
-    """What the snapshot holds of the fields that ``model`` still has. Raises whatever a text that is none may raise."""
-    if stored.format == "json":
-        # Not by Django's deserializer: it would fill in, for a field that was added later, what new objects have.
-        (row,) = json.loads(stored.serialized_data)
-        key = model._meta.pk
-        held = {key.name: row.get("pk", stored.object_id), **row["fields"]}
-        return {
-            field.attname: _python(field, value)
-            for name, value in held.items()
-            if (field := _field(model, name)) is not None
-        }
-    (row,) = serializers.deserialize(stored.format, stored.serialized_data, ignorenonexistent=True)
-    fields = [field for field in model._meta.concrete_model._meta.local_concrete_fields if field.name not in TECHNICAL]  # type: ignore[union-attr]  # never None
-    values = {field.attname: _plain(field, getattr(row.object, field.attname)) for field in fields}
-    return {**values, **{name: _sorted(keys) for name, keys in (row.m2m_data or {}).items()}}
-
-
-def _field(model: type[models.Model], name: str) -> Any:
-    try:
-        field = model._meta.get_field(name)
-    except FieldDoesNotExist:
-        return None
-    return field if isinstance(field, models.Field) and name not in TECHNICAL else None
-
-
-def _python(field: Any, value: Any) -> Any:
-    """The value as the model has it; as it is stored where it does not fit any more."""
-    try:
-        if field.many_to_many:
-            return _sorted([field.related_model._meta.pk.to_python(key) for key in value])
-        return field.to_python(value)
-    except (TypeError, ValueError, ValidationError):
-        return value
-
-
-def _plain(field: Any, value: Any) -> Any:
-    return str(value) if isinstance(field, models.FileField) else value
-
-
-def _sorted(keys: Iterable[Any]) -> list[Any]:
-    """In one order, whatever that of the related objects was."""
-    try:
-        return sorted(keys)
-    except TypeError:
-        return sorted(keys, key=str)

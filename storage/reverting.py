@@ -16,20 +16,23 @@ from django.utils.translation import gettext as _
 
 from footfall.storage.families import keeper
 from footfall.storage.objectversions import OWN, Version
-from footfall.storage.parentguard import lock_parents
+from footfall.storage.parentguard import lock_parents, pointed_at, refuse_under_deleted
 from footfall.storage.references import HandleRefModel
-from footfall.storage.softdeletion import DELETED, UndeleteRefused
+from footfall.storage.snapshotvalues import held_by, in_order, is_same
+from footfall.storage.softdeletion import DELETED
 
 
 class Reverter:
-    """Writes values of earlier snapshots into an object, checked like those of a form, and counted as one change.
+    """Writes values of earlier snapshots into an object, checked like those of a form, and saves it.
 
     The row is locked and read again first: what the given instance holds unsaved is dropped. All or nothing: where
-    anything raises, the database and the instance stay as they were. ``user`` is who does it, None for nobody.
+    anything raises, the database and the instance stay as they were. ``user`` is who does it, None for nobody. A time
+    that a snapshot holds to the millisecond only leaves one as it is that was the same.
 
     The status goes back as well. Where it becomes "deleted", the object is deleted softly with what its
-    ``delete_cascade`` names, so that nothing live stays below it. Where it was "deleted" and is no longer, the object
-    is restored alone, without what was deleted together with it, and not below a deleted one.
+    ``delete_cascade`` names, so that nothing live stays below it; other values are saved then, which counts once more.
+    Where it was "deleted" and is no longer, the object is restored alone, without what was deleted together with it,
+    and not below a deleted one.
     """
 
     def recorded(self, instance: HandleRefModel, user: Any, comment: str) -> AbstractContextManager[Any]:
@@ -50,7 +53,7 @@ class Reverter:
         for name, version in fields.items():
             field = _settable(instance, name)
             values[field.attname] = _value(instance, field, version)
-        numbers = sorted({_number(version) for version in fields.values()})
+        numbers = sorted({version.number for version in fields.values()})
         comment = f"reverted some fields via versions: {', '.join(map(str, numbers))}"
         self._write(instance, values, user, comment)
 
@@ -60,8 +63,8 @@ class Reverter:
         Raises like `revert_fields`.
         """
         _check(instance, version)
-        values = {name: value for name, value in version.data.items() if _is_settable(_field(instance, name))}
-        self._write(instance, values, user, f"rollback to version {_number(version)}")
+        values = {name: value for name, value in version.data.items() if is_revertible(_field(instance, name))}
+        self._write(instance, values, user, f"rollback to version {version.number}")
 
     def validate_status_change(self, instance: HandleRefModel, status: str) -> None:
         """Raise UndeleteRefused where ``status`` would restore ``instance`` below a deleted object."""
@@ -69,59 +72,49 @@ class Reverter:
             self.validate_parent_status(instance)
 
     def validate_parent_status(self, instance: HandleRefModel) -> None:
-        """Raise UndeleteRefused where an object that ``instance`` refers to is deleted. A query per foreign key.
+        """Raise UndeleteRefused where an object that ``instance`` refers to is deleted. A query per model of these.
 
         In a transaction these objects stay as they are until its end.
         """
-        field: Any
-        using = _home(instance)
-        with transaction.atomic(using=using):
-            for field in instance._meta.concrete_fields:
-                parent, key = _parent(field), getattr(instance, field.attname)
-                if parent is None or key is None:
-                    continue
-                rows = parent._base_manager.using(using).select_for_update(no_key=True)
-                found: Any = rows.filter(**{field.target_field.attname: key}).first()
-                if found is not None and found.status == DELETED:
-                    raise _refusal(instance, found)
+        refuse_under_deleted(instance, _home(instance))
 
     # -- Within
 
     def _write(self, instance: HandleRefModel, values: dict[str, Any], user: Any, comment: str) -> None:
-        columns = [field.attname for field in instance._meta.concrete_fields]
-        before = {name: instance.__dict__[name] for name in columns if name in instance.__dict__}
-        using = _home(instance)
+        names = [field.attname for field in instance._meta.concrete_fields]
+        before = {name: instance.__dict__[name] for name in names if name in instance.__dict__}
+        using, model = _home(instance), instance.__class__
+        columns, many = _fitting(instance, values, using)
         try:
             with transaction.atomic(using=using), self.recorded(instance, user, comment):
-                # From the top down, as deletions lock: what is above it first.
-                lock_parents({keeper(instance.__class__): Q(pk=instance.pk)}, using)
+                # From the top down, as deletions lock: what is above it, and what is to be, first.
+                lock_parents({keeper(model): Q(pk=instance.pk)}, using, also=pointed_at(model, columns, using))
                 _read_again(instance, using)
-                self._apply(instance, values, using)
+                self._apply(instance, columns, many, using)
         except BaseException:
             for name, value in before.items():
                 setattr(instance, name, value)
             raise
 
-    def _apply(self, instance: HandleRefModel, values: dict[str, Any], using: str) -> None:
-        columns, many = _fitting(instance, values, using)
+    def _apply(self, instance: HandleRefModel, columns: dict[str, Any], many: dict[str, list[Any]], using: str) -> None:
         status = columns.pop("status", instance.status)
-        if status == DELETED != instance.status:
-            # First, since another may have its unique value by now.
-            instance.delete(using=using)
-            _read_again(instance, using)
-            if not _differs(instance, columns, many):
-                return
-        changed = [name for name, value in columns.items() if getattr(instance, name) != value]
+        deletes = status == DELETED != instance.status
+        changed = [name for name, value in columns.items() if not is_same(getattr(instance, name), value)]
+        regrouped = [name for name, keys in many.items() if not is_same(held_by(instance, name), in_order(keys))]
         for name in changed:
             setattr(instance, name, columns[name])
-        if status != DELETED and any(_parent(instance._meta.get_field(name)) for name in changed):
+        if status != DELETED and pointed_at(instance.__class__, {name: columns[name] for name in changed}, using):
             self.validate_parent_status(instance)
         self.validate_status_change(instance, status)
         instance.status = status
         instance.full_clean()
-        instance.save(using=using, skip_unchanged=False)
-        for name, keys in many.items():
-            getattr(instance, name).set(keys)
+        if deletes:
+            # Before the other values are saved, since another may have its unique one by now.
+            instance.delete(using=using)
+        if changed or regrouped or not deletes:
+            instance.save(using=using, skip_unchanged=False)
+        for name in regrouped:
+            getattr(instance, name).set(many[name])
 
 
 # -- Fields and values
@@ -140,13 +133,16 @@ def _field(instance: HandleRefModel, name: str) -> Any:
 
 def _settable(instance: HandleRefModel, name: str) -> Any:
     field = _field(instance, name)
-    if not _is_settable(field):
+    if not is_revertible(field):
         raise ValidationError(_("%(field)s can't be reverted."), code="fixed_field", params={"field": field.name})
     return field
 
 
-def _is_settable(field: Any) -> bool:
+def is_revertible(field: Any) -> bool:
+    """Whether a field of a model can be set to an earlier value: none that is filled by the database, or by a save."""
     if field.auto_created or field.name in OWN or field.primary_key:
+        return False
+    if getattr(field, "generated", False) or getattr(field, "auto_now", False):
         return False
     if field.many_to_many:
         return bool(field.remote_field.through._meta.auto_created)
@@ -166,13 +162,9 @@ def _value(instance: HandleRefModel, field: Any, version: Version) -> Any:
         raise ValidationError(
             _("Version %(number)s holds no value of %(field)s."),
             code="missing_field",
-            params={"number": _number(version), "field": field.name},
+            params={"number": version.number, "field": field.name},
         )
     return version.data[field.attname]
-
-
-def _number(version: Version) -> Any:
-    return version.id if version.version is None else version.version
 
 
 def _fitting(
@@ -211,28 +203,6 @@ def _existing(field: Any, keys: Any, using: str) -> list[Any]:
         text = _("These no longer exist: %(keys)s.") % {"keys": ", ".join(sorted(map(str, missing)))}
         raise ValidationError(text, code="missing_objects")
     return list(keys)
-
-
-def _differs(instance: HandleRefModel, columns: Mapping[str, Any], many: Mapping[str, list[Any]]) -> bool:
-    return any(getattr(instance, name) != value for name, value in columns.items()) or any(
-        set(getattr(instance, name).values_list("pk", flat=True)) != set(keys) for name, keys in many.items()
-    )
-
-
-def _parent(field: Any) -> type[models.Model] | None:
-    """The model above, where ``field`` refers to one that can be deleted softly."""
-    if not field.is_relation or not field.concrete or field.remote_field.parent_link:
-        return None
-    target: type[models.Model] = field.related_model
-    return target if issubclass(target, HandleRefModel) else None
-
-
-def _refusal(instance: HandleRefModel, parent: HandleRefModel) -> UndeleteRefused:
-    return UndeleteRefused(
-        _("%(object)s can't be restored: %(parent)s above it is deleted."),
-        code="parent_deleted",
-        params={"object": instance.handle, "parent": parent.handle},
-    )
 
 
 # -- The row

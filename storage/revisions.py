@@ -7,7 +7,9 @@ revision: ``reversion.add_to_revision(obj)`` puts one there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from django.apps import apps
@@ -65,6 +67,61 @@ def _proxies(model: type[models.Model]) -> Iterator[type[models.Model]]:
         if child._meta.proxy and child._meta.concrete_model is model:
             yield child
             yield from _proxies(child)
+
+
+@contextmanager
+def revision(user: Any = None, comment: str = "") -> Iterator[None]:
+    """A revision by ``user``, where that is somebody, or part of the one that is open.
+
+    Where an exception leaves it, nothing of it is kept, nor in the outer one.
+    """
+    import reversion
+
+    outer = reversion.revisions._current_frame() if reversion.is_active() else None
+    try:
+        with reversion.create_revision():
+            if user is not None and user.is_authenticated:
+                reversion.set_user(user)
+            if comment:
+                reversion.set_comment(comment)
+            yield
+    except BaseException:
+        if outer is not None:
+            # It takes over what the inner one was told also if that fails, and has no public way to take it back.
+            reversion.revisions._update_frame(**outer._asdict())
+        raise
+
+
+def keep_first_versions(model: type[models.Model], keys: Collection[Any], comment: str, using: str) -> None:
+    """Put down, as they are stored, those of the objects ``keys`` that have no version yet.
+
+    In a revision of its own, which comes before the one that is open. Nothing for a model that is not registered. Two
+    queries for each `CHUNK` of keys; then those that write, if any are to be written.
+    """
+    import reversion
+
+    if reversion.is_registered(model):
+        every = list(keys)
+        for start in range(0, len(every), CHUNK):
+            copy_context().run(_keep_first, model, every[start : start + CHUNK], comment, using)
+
+
+def _keep_first(model: type[models.Model], keys: list[Any], comment: str, using: str) -> None:
+    import reversion
+    from reversion.models import Version
+
+    # In this context, which is a copy, no revision is open; else the new one would become part of that.
+    reversion.revisions._stack.set([])
+
+    known = Version.objects.get_for_model(model, model_db=using).filter(object_id__in=map(str, keys))
+    having = set(known.values_list("object_id", flat=True))
+    lacking = [key for key in keys if str(key) not in having]
+    if not lacking:
+        return
+    with reversion.create_revision():
+        reversion.set_comment(comment)
+        for row in model._base_manager.using(using).filter(pk__in=lacking).prefetch_related(*_many(model)):
+            reversion.add_to_revision(row, model_db=using)
 
 
 def connect() -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Q
 
+from footfall.storage.handlerefoptions import keeps_account
 from footfall.storage.references import DELETED, HandleRefModel
 
 try:
@@ -35,18 +36,34 @@ except ImportError as error:
 #: The condition of a constraint that `unique_undeleted` makes.
 UNDELETED = ~Q(status=DELETED)
 
+#: What Footfall keeps of rows for itself: shown only where it is asked for by name.
+TECHNICAL = {"change_stamp", "change_batch", "former_status"}
+
 if TYPE_CHECKING:
     _ModelSerializer = serializers.ModelSerializer[Any]
 else:
     _ModelSerializer = serializers.ModelSerializer
 
 
-class HandleRefSerializer(_ModelSerializer):
+class _Nesting(_ModelSerializer):
+    """Shows objects within objects, where ``Meta.depth`` says so, with each `HandleRefModel` as what it is."""
+
+    def build_nested_field(self, field_name: str, relation_info: Any, nested_depth: int) -> Any:
+        """A serializer of what the relation leads to, however far down."""
+        made: Any
+        made, arguments = super().build_nested_field(field_name, relation_info, nested_depth)
+        base = HandleRefSerializer if keeps_account(relation_info.related_model) else _Nesting
+        return type("NestedSerializer", (base,), {"Meta": made.Meta}), arguments
+
+
+class HandleRefSerializer(_Nesting):
     """Shows a `HandleRefModel`; ``status``, ``version``, ``created`` and ``updated`` can be read only.
 
     ``Meta.fields`` has all of these but the version, which a subclass adds where it wants it. What is deleted, a row as
     well as a tombstone, alone, among many or within another object, is shown by its key (under the name that it has in
     the serializer, else ``id``), ``status`` and ``updated``, and by nothing else. Reading writes nothing.
+
+    With ``"__all__"``, ``exclude`` or ``depth``, what Footfall keeps of rows for itself is left out.
     """
 
     created = serializers.DateTimeField(read_only=True)
@@ -71,13 +88,12 @@ class HandleRefSerializer(_ModelSerializer):
             "updated": serializers.DateTimeField().to_representation(instance.updated),
         }
 
-    def build_nested_field(self, field_name: str, relation_info: Any, nested_depth: int) -> Any:
-        """Where ``Meta.depth`` shows objects within others, deleted ones are shown likewise."""
-        made: Any
-        made, arguments = super().build_nested_field(field_name, relation_info, nested_depth)
-        if issubclass(relation_info.related_model, HandleRefModel):
-            made = type("NestedSerializer", (HandleRefSerializer,), {"Meta": made.Meta})
-        return made, arguments
+    def get_default_field_names(self, declared_fields: Any, model_info: Any) -> list[str]:
+        """All of the model's fields but `TECHNICAL` ones that aren't declared; with those that ``exclude`` names, which
+        are taken out afterwards."""
+        named = {*declared_fields, *(getattr(self.Meta, "exclude", None) or ())}
+        names: list[str] = super().get_default_field_names(declared_fields, model_info)
+        return [name for name in names if name in named or name not in TECHNICAL]
 
     def get_unique_together_constraints(self, model: Any) -> Iterator[Any]:
         """Those of `unique_undeleted`, too: held against what isn't deleted, as clients don't give the status."""

@@ -18,6 +18,8 @@ from footfall.storage.printable import printable, readable
 #: How many characters of a value a list shows, and how many a page of one version.
 BRIEF = 80
 FULL = 64 * 1024
+#: How many characters stand before the first one that differs, where two long values begin alike.
+LEAD = 20
 
 
 class Value:
@@ -25,16 +27,18 @@ class Value:
 
     def __init__(self, value: Any) -> None:
         self._value = value
+        self._start = 0
 
-    def __eq__(self, other: object) -> bool:
-        return self._lines == other._lines if isinstance(other, Value) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]  # values are compared, not collected
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it is None or an empty text, for which a word stands that a text may be as well."""
+        return self._value is None or self._value == ""
 
     @cached_property
     def brief(self) -> str:
-        """In one line, cut after `BRIEF` characters."""
-        return Truncator(printable(" ".join(_plain(self._value, None)[: BRIEF * 4].split()))).chars(BRIEF)
+        """In one line, cut to `BRIEF` characters."""
+        line = self._line[self._start : self._start + BRIEF * 4]
+        return Truncator(printable(f"…{line}" if self._start else line)).chars(BRIEF)
 
     @cached_property
     def full(self) -> str:
@@ -54,6 +58,10 @@ class Value:
     def _lines(self) -> str:
         return _plain(self._value, 2)
 
+    @cached_property
+    def _line(self) -> str:
+        return " ".join(_plain(self._value, None)[:FULL].split())
+
 
 @dataclass(frozen=True)
 class Change:
@@ -63,6 +71,15 @@ class Change:
     label: str
     old: Value
     new: Value
+
+    @classmethod
+    def between(cls, name: str, label: str, old: Any, new: Any) -> Change:
+        """With both values; where these are long and begin alike, what is `brief` begins near where they differ."""
+        change = cls(name, label, Value(old), Value(new))
+        start = _alike(change.old._line, change.new._line) - LEAD
+        if start > BRIEF // 2:
+            change.old._start = change.new._start = start
+        return change
 
 
 class Choice(NamedTuple):
@@ -90,6 +107,15 @@ class Revertible:
         return not any(choice.is_chosen for choice in self.choices)
 
 
+def _alike(one: str, other: str) -> int:
+    """With how many same characters both begin."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if one[:middle] == other[:middle] else (least, middle - 1)
+    return least
+
+
 def _plain(value: Any, indent: int | None) -> str:
     match value:
         case None:
@@ -99,11 +125,22 @@ def _plain(value: Any, indent: int | None) -> str:
         case bool():
             return gettext("yes") if value else gettext("no")
         case datetime():
-            return str(localize(localtime(value) if is_aware(value) else value))
-        case date() | time():
+            return _moment(value)
+        case date():
             return str(localize(value))
+        case time():
+            return value.isoformat()
         case bytes() | memoryview():
             return readable(bytes(value), FULL)
         case list() | tuple() | dict():
             return json.dumps(value, indent=indent, ensure_ascii=False, default=str)
     return str(value)
+
+
+def _moment(value: datetime) -> str:
+    """To the last digit, and with what tells one hour from another on the day when clocks are set back."""
+    try:
+        local = localtime(value) if is_aware(value) else value
+    except OverflowError:  # at either end of the calendar, in a zone on the other side
+        return value.isoformat()
+    return f"{localize(local.date())}, {local.isoformat().partition('T')[2]}"

@@ -63,6 +63,7 @@ def delete(instance: HandleRefModel, using: str | None = None) -> None:
 def delete_rows(rows: Rows) -> tuple[int, dict[str, int]]:
     """Delete ``rows`` softly with what goes with them: how many, and how many of each model.
 
+    Those that are deleted already take nothing with them, otherwise than with `delete`, which is about one object.
     Raises what Django's deletion of querysets raises for one that is sliced, distinct by fields, or of values.
     """
     chosen, batch = selected(rows, "delete"), uuid.uuid4()

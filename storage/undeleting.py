@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, connections, models, transaction
 from django.db.models import F, Q
-from django.utils.translation import gettext_lazy as _
 
 from footfall.storage.changestamps import recording
 from footfall.storage.families import gone_with, keeper, reached
 from footfall.storage.parentguard import lock_parents, refuse_below_deleted
 from footfall.storage.softdeletion import (
     DELETED,
-    UndeleteRefused,
     as_stored,
     counted,
     own_columns,
@@ -33,6 +31,7 @@ from footfall.storage.softdeletion import (
     tell,
     undeleted,
 )
+from footfall.storage.uniquevalues import value_in_use
 
 if TYPE_CHECKING:
     from footfall.storage.references import HandleRefModel
@@ -77,9 +76,7 @@ def _restore(model: type[models.Model], which: Q, using: str) -> Found:
             batch = uuid.uuid4()
             restored.append((batch, _restore_together(model, former, keys, batch, using)))
     except IntegrityError as error:
-        raise UndeleteRefused(
-            _("This can't be restored: a unique value is in use again."), code="value_in_use"
-        ) from error
+        raise value_in_use(error, reached(table)) from error
     for batch, _found in restored:
         refuse_below_deleted({one: Q(change_batch=batch) for one in reached(table)}, using)
     for batch, found in restored:

@@ -3,13 +3,14 @@
 Importable without it; what needs it then raises ImproperlyConfigured when it is used.
 """
 
-from footfall.storage.objectversions import Diff, Version, VersionNotFound
+from footfall.storage.objectversions import Diff, History, Version, VersionNotFound
 from footfall.storage.reversionversions import ReversionHistory, ReversionReverter, ReversionVersion
 from footfall.storage.reverting import Reverter
 from footfall.storage.revisions import is_installed, register
 
 __all__ = [
     "Diff",
+    "History",
     "ReversionHistory",
     "ReversionReverter",
     "ReversionVersion",

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("stack_settings")
 class TestForests(TestCase):
     """Rows of four models in forests, and of a model with a table of its own."""
 
-    @settings(max_examples=40, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     @given(given_steps=steps)
     def test_hr_45_whatever_the_order_what_went_together_comes_back_and_nothing_else(
         self, given_steps: list[Step]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import reversion
 from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.core import serializers
 from django.db import connection, transaction
@@ -358,11 +360,27 @@ def save_a_story(request: HttpRequest) -> HttpResponse:
     """Who is logged in is asked for before, afterwards, or not at all."""
     if request.GET.get("asked") == "before":
         assert request.user.is_authenticated in (True, False)
-    Story.objects.create(title="s")
+    with reversion.create_revision() if "revision" in request.GET else nullcontext():
+        if "revision" in request.GET:
+            reversion.set_user(User.objects.get(pk=request.GET["revision"]))
+        Story.objects.create(title="s")
     return HttpResponse()
 
 
 urlpatterns = [path("save/", save_a_story)]
+
+
+@pytest.mark.urls(__name__)
+def test_the_user_of_the_revision_goes_before_that_of_the_request(ada: User) -> None:
+    """And who is said to act before both."""
+    bob = User.objects.create(username="bob")
+    client = Client()
+    client.force_login(ada)
+    with captured_messages() as sent:
+        client.get(f"/save/?asked=before&revision={bob.pk}")
+        with acting_as(None):
+            client.get(f"/save/?asked=before&revision={bob.pk}")
+    assert [who for who, *_rest in said(sent)] == [name(bob), ""]
 
 
 @pytest.mark.urls(__name__)
@@ -487,6 +505,27 @@ def test_what_is_deleted_for_good_is_read_by_what_is_left_of_it(
     (action,) = Action.objects.all()
     assert action.targets == [get_del_item(story)] == [DeletedItem.objects.get()]
     assert action.render().startswith("ada deleted the story Rain, ")
+
+
+def test_users_do_not_seem_to_do_what_nobody_is_known_to_have_done(
+    monkeypatch: pytest.MonkeyPatch, ada: User, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    """Where users keep account of themselves: "alice was changed", not "alice changed alice"."""
+    monkeypatch.setattr(django_settings, "AUTH_USER_MODEL", "newsroom.Story")
+    with captured_messages() as sent:
+        alice = Story.objects.create(title="alice")
+        alice.delete()
+        alice.undelete()
+        with acting_as(ada):
+            alice.save()
+        alice.delete(hard=True)
+    whos = [(who, verb) for who, verb, *_rest in said(sent)]
+    nobody = [("", verb) for verb in ("created", "deleted", "restored")]
+    assert whos == [*nobody, (name(ada), "changed"), ("", "deleted")]
+    with django_capture_on_commit_callbacks(execute=True):
+        Story.objects.create(title="bob").save()
+    drain()
+    assert any(action.render().startswith("bob was changed, ") for action in Action.objects.all())
 
 
 class Histories(TransactionTestCase):

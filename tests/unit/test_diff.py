@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from footfall.storage.versions import Diff, Version
+from footfall.storage.versions import Diff, History, Version
 
 
 class Page(Version):
@@ -189,6 +189,20 @@ def test_a_store_has_to_say_what_a_version_is(name: str) -> None:
     """The base class knows none of it."""
     with pytest.raises(NotImplementedError):
         getattr(Version(), name)
+
+
+def test_a_store_has_to_say_what_a_history_is() -> None:
+    """The base classes know no store."""
+    history: History[Version] = History()
+    for use in (
+        lambda: Version.of(None),
+        history.count,
+        lambda: history[0],
+        lambda: history[:],
+        lambda: history.get(1),
+    ):
+        with pytest.raises(NotImplementedError):
+            use()
 
 
 def test_what_follows_from_the_data_is_given() -> None:

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import pytest
+from django.db import models
+from django.test.utils import isolate_apps
 from django.urls import path
 from django.utils.dateparse import parse_datetime
 from newsroom.models import Desk, Issue, Magazine, Masthead, Photo, Publisher, Supplement
@@ -25,7 +27,7 @@ from rest_framework.views import APIView
 
 from footfall.storage.actions import get_del_item
 from footfall.storage.references import HandleRefModel
-from footfall.storage.serializers import HandleRefSerializer
+from footfall.storage.serializers import TECHNICAL, HandleRefSerializer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
@@ -76,8 +78,10 @@ class PublisherChanges(APIView):
 urlpatterns = [path("publishers/", PublisherChanges.as_view())]
 
 
-def serializer_of(kind: type[HandleRefModel], *names: str) -> type[HandleRefSerializer]:
-    meta = type("Meta", (), {"model": kind, "fields": [*names]})
+def serializer_of(kind: type[HandleRefModel], *names: str, **more: Any) -> type[HandleRefSerializer]:
+    """With fields of these names, else with all unless ``more`` says otherwise."""
+    fields: Any = {"fields": [*names]} if names else {} if "exclude" in more else {"fields": "__all__"}
+    meta = type("Meta", (), {"model": kind, **fields, **more})
     return type("MadeSerializer", (HandleRefSerializer,), {"Meta": meta})
 
 
@@ -241,6 +245,75 @@ def test_deleted_ones_within_others_hide_their_content_too() -> None:
         data = shown(serializer)
         assert data["title"] == "kept"
         assert data["publisher"].keys() == {"id", "status", "updated"} and "secret" not in json.dumps(data)
+
+
+@isolate_apps("newsroom")
+def test_deleted_ones_hide_their_content_however_deep() -> None:
+    """Through objects that keep no account of themselves, too."""
+
+    class Shelf(models.Model):
+        magazine = models.ForeignKey(Magazine, models.CASCADE, related_name="+")
+
+        class Meta:
+            app_label = "newsroom"
+
+        def __str__(self) -> str:
+            return f"{self.pk}"
+
+    class Copy(HandleRefModel):
+        shelf = models.ForeignKey(Shelf, models.CASCADE)
+
+        class Meta(HandleRefModel.Meta):
+            app_label = "newsroom"
+
+    publisher = Publisher.objects.create(name="secret")
+    magazine = Magazine.objects.create(title="kept", publisher=publisher)
+    copy = Copy(pk=1, shelf=Shelf(pk=2, magazine=magazine))
+    deep = serializer_of(Copy, depth=3)
+    whole = shown(deep(copy))
+    assert whole["shelf"]["magazine"]["publisher"]["name"] == "secret"
+    assert not TECHNICAL & {name for one in (whole, *nested(whole)) for name in one}
+
+    publisher.delete()
+    assert shown(deep(copy))["shelf"]["magazine"]["publisher"].keys() == {"id", "status", "updated"}
+    magazine.refresh_from_db()
+    assert shown(deep(copy))["shelf"]["magazine"].keys() == {"id", "status", "updated"}
+
+
+def nested(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The objects within one, however deep."""
+    for value in data.values():
+        if isinstance(value, dict):
+            yield value
+            yield from nested(value)
+
+
+# -- What Footfall keeps for itself
+
+
+@pytest.mark.parametrize("meta", [{"fields": "__all__"}, {"exclude": ["name"]}, {"exclude": ["name", "change_stamp"]}])
+def test_what_footfall_keeps_of_a_row_for_itself_is_not_shown(meta: dict[str, Any]) -> None:
+    """Where all fields are shown, or all but some."""
+    data = shown(serializer_of(Publisher, **meta)(Publisher.objects.create(name="a")))
+    assert not TECHNICAL & data.keys()
+    assert {"id", "note", "status", "version", "created", "updated"} <= data.keys()
+
+
+def test_what_footfall_keeps_of_a_row_is_shown_where_it_is_named() -> None:
+    """By the fields, or by a field of the serializer's own."""
+    publisher = Publisher.objects.create(name="a")
+    publisher.refresh_from_db()
+    assert shown(serializer_of(Publisher, "id", *TECHNICAL)(publisher)).keys() == {"id", *TECHNICAL}
+
+    class Declaring(HandleRefSerializer):
+        change_stamp = serializers.IntegerField(read_only=True)
+
+        class Meta:
+            model = Publisher
+            fields = "__all__"
+
+    assert shown(Declaring(publisher))["change_stamp"] == publisher.change_stamp
+    assert TECHNICAL & shown(Declaring(publisher)).keys() == {"change_stamp"}
 
 
 # -- Over HTTP

@@ -16,11 +16,15 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from newsroom.models import Article, Desk, Issue, Magazine, Masthead, Photo, Publisher, SpecialIssue, Story, Supplement
+from unit.versionsite import site
 
 from footfall.storage.admin import HandleRefAdmin
 from footfall.storage.references import DELETED, HandleRefModel
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("unit.versionsite")]
+
+#: What a form says of the magazines on the page of a publisher: nothing.
+NO_MAGAZINES = {"magazines-TOTAL_FORMS": "0", "magazines-INITIAL_FORMS": "0"}
 
 XSS = "<script>alert('x')</script>\u202e"
 
@@ -141,15 +145,60 @@ def test_the_question_ends_in_trees_that_bite_their_tail(chief: Client) -> None:
     assert dict(asked.context["model_count"]) == {"desks": 2}
 
 
-def test_the_question_stops_counting(chief: Client, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And says so."""
-    monkeypatch.setattr("footfall.storage.deletionpreview.COUNTED", 5)
-    monkeypatch.setattr("footfall.storage.referenceadmin.COUNTED", 5)
+STOPPED = "counting has stopped here"
+
+
+@pytest.mark.parametrize(
+    ("counted", "shown"),
+    [
+        (1, {"publishers": 1}),
+        (2, {"publishers": 1, "magazines": "at least 1"}),
+        (3, {"publishers": 1, "magazines": 2}),
+        (6, {"publishers": 1, "magazines": 2, "issues": "at least 3"}),
+        (7, {"publishers": 1, "magazines": 2, "issues": 4}),
+    ],
+)
+def test_the_question_stops_counting(
+    chief: Client, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, counted: int, shown: dict[str, Any]
+) -> None:
+    """And says so, wherever it stops; a number that is told plainly is all of it."""
+    monkeypatch.setattr("footfall.storage.deletionpreview.COUNTED", counted)
 
     asked = chief.get(page(publisher, "delete"))
 
-    assert dict(asked.context["model_count"]) == {"publishers": 1, "magazines": 2, "issues": "more than 5"}
-    assert "not all of them are counted" in text(asked)
+    assert dict(asked.context["model_count"]) == shown
+    assert (STOPPED in text(asked)) == (counted < 7)
+
+
+@pytest.mark.parametrize("queries", [1, 2, 3])
+def test_the_question_stops_asking_the_database(
+    chief: Client, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, queries: int
+) -> None:
+    """And says so where a level is left."""
+    monkeypatch.setattr("footfall.storage.deletionpreview.QUERIES", queries)
+
+    asked = chief.get(page(publisher, "delete"))
+
+    assert (STOPPED in text(asked)) == (queries < 3)
+    assert dict(asked.context["model_count"])["publishers"] == 1
+
+
+def test_the_question_counts_what_comes_after_rows_that_are_known(
+    chief: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a tree bites its tail."""
+    monkeypatch.setattr("footfall.storage.deletionpreview.COUNTED", 3)
+    first, second = (Desk.objects.create(name=name) for name in "ab")
+    third = Desk.objects.create(name="c", above=second)
+    Desk.objects.filter(pk__in=[first.pk, second.pk]).update(above=third)
+
+    for desk in (first, second, third):
+        assert dict(chief.get(page(desk, "delete")).context["model_count"])["desks"] == 1 + 2 * (desk != first)
+    fourth = Desk.objects.create(name="d", above=third)
+    asked = chief.get(page(second, "delete"))
+
+    assert dict(asked.context["model_count"]) == {"desks": "at least 3"}
+    assert fourth.pk and STOPPED in text(asked)
 
 
 def test_nothing_soft_is_refused_for_what_points_at_it(chief: Client) -> None:
@@ -173,6 +222,119 @@ def test_who_may_not_delete_what_goes_along_is_told_of_what(login: Login, publis
     assert "magazine" in text(asked) and asked.context["perms_lacking"] == {"magazine", "issue"}
     assert refused.status_code == 403
     assert statuses(Publisher) == [[""]]
+
+
+@pytest.mark.parametrize(("name", "number"), [("COUNTED", 1), ("COUNTED", 3), ("QUERIES", 1), ("QUERIES", 2)])
+def test_who_may_not_delete_what_was_not_counted_is_told_of_it_too(
+    login: Login, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    """Whatever the cascade can lead to is asked for where counting has stopped."""
+    monkeypatch.setattr(f"footfall.storage.deletionpreview.{name}", number)
+    client = login("delete_publisher", "delete_magazine", "view_publisher")
+
+    asked = client.get(page(publisher, "delete"))
+    refused = client.post(page(publisher, "delete"), {"post": "yes"})
+
+    assert asked.context["perms_lacking"] == {"issue"}
+    assert refused.status_code == 403
+    assert statuses(Publisher, Magazine, Issue) == [[""], [""] * 2, [""] * 4]
+
+
+def test_models_that_nothing_goes_of_are_not_asked_for(login: Login) -> None:
+    """A publisher without magazines takes the permission to delete publishers."""
+    publisher = Publisher.objects.create(name="Empty")
+    client = login("delete_publisher", "view_publisher")
+
+    client.post(page(publisher, "delete"), {"post": "yes"})
+
+    assert statuses(Publisher) == [[DELETED]]
+
+
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have the admin of a model refuse to one object what it allows for others, and in general."""
+
+    def lock(obj: HandleRefModel, verb: str = "delete") -> None:
+        admin = site.get_model_admin(obj.__class__)
+        monkeypatch.setattr(
+            admin,
+            f"has_{verb}_permission",
+            lambda request, asked=None: asked is None or asked.pk != obj.pk,
+        )
+
+    return lock
+
+
+def test_the_action_deletes_nothing_where_one_object_may_not_be_deleted(
+    chief: Client, publisher: Publisher, lock: Callable[..., None]
+) -> None:
+    """The permission is asked for each; without the locked one the others go."""
+    locked = Publisher.objects.create(name="Locked")
+    lock(locked)
+
+    asked = act(chief, "delete_selected", publisher, locked)
+    refused = act(chief, "delete_selected", publisher, locked, post="yes")
+    before = statuses(Publisher)
+    act(chief, "delete_selected", publisher, post="yes")
+
+    assert asked.context["perms_lacking"] == {"publisher"}
+    assert refused.status_code == 403
+    assert before == [["", ""]]
+    assert statuses(Publisher) == [[DELETED, ""]]
+
+
+@pytest.mark.parametrize("counted", [1, 10_000])
+def test_no_object_goes_along_that_may_not_be_deleted(
+    chief: Client, publisher: Publisher, lock: Callable[..., None], monkeypatch: pytest.MonkeyPatch, counted: int
+) -> None:
+    """Each is asked for, however many there are."""
+    monkeypatch.setattr("footfall.storage.deletionpreview.COUNTED", counted)
+    monkeypatch.setattr("footfall.storage.deletionpreview.QUERIES", counted)
+    monkeypatch.setattr("footfall.storage.deletionpreview.AT_ONCE", 2)
+    lock(Issue.objects.order_by("pk")[3])
+
+    asked = chief.get(page(publisher, "delete"))
+    by_button = chief.post(page(publisher, "delete"), {"post": "yes"})
+    by_action = act(chief, "delete_selected", publisher, post="yes")
+
+    assert asked.context["perms_lacking"] == {"issue"}
+    assert dict(asked.context["model_count"]) == {"publishers": 1, "magazines": 2, "issues": 4}
+    assert by_button.status_code == by_action.status_code == 403
+    assert statuses(Publisher, Magazine, Issue) == [[""], [""] * 2, [""] * 4]
+    Issue.objects.order_by("pk")[3].delete()
+    chief.post(page(publisher, "delete"), {"post": "yes"})
+    assert statuses(Publisher) == [[DELETED]]
+
+
+def test_what_is_live_below_a_deleted_object_is_told_before_it_goes(
+    chief: Client, login: Login, publisher: Publisher
+) -> None:
+    """Its deletion takes it along, and the permission for it; the object itself doesn't go again."""
+    Magazine.objects.get(title="Ebb").delete()
+    Publisher.objects.filter(pk=publisher.pk).update(status=DELETED)
+    few = login("delete_publisher", "view_publisher")
+
+    asked = chief.get(page(publisher, "delete"))
+    refused = few.post(page(publisher, "delete"), {"post": "yes"})
+    before = statuses(Magazine)
+    chief.post(page(publisher, "delete"), {"post": "yes"})
+
+    assert dict(asked.context["model_count"]) == {"magazines": 1, "issues": 2}
+    assert "is deleted already. Are you sure" in text(asked)
+    assert few.get(page(publisher, "delete")).status_code == 200 and refused.status_code == 403
+    assert before == [["", DELETED]]
+    assert statuses(Magazine, Issue) == [[DELETED] * 2, [DELETED] * 4]
+
+
+def test_the_action_leaves_what_is_live_below_deleted_objects(chief: Client, publisher: Publisher) -> None:
+    """As its question says, which tells nothing of it."""
+    Publisher.objects.filter(pk=publisher.pk).update(status=DELETED)
+
+    asked = act(chief, "delete_selected", publisher)
+    act(chief, "delete_selected", publisher, post="yes")
+
+    assert dict(asked.context["model_count"]) == {}
+    assert statuses(Magazine, Issue) == [[""] * 2, [""] * 4]
 
 
 def test_a_deleted_object_offers_no_deletion_again(chief: Client, publisher: Publisher) -> None:
@@ -232,8 +394,25 @@ def test_hr_46_restoring_what_has_a_successor_is_refused_by_a_message(chief: Cli
 
     done = chief.post(page(publisher, "restore"), follow=True)
 
-    assert "in use again" in said(done)[0]
+    assert said(done) == ["This can't be restored: a unique value is in use again (publisher: name)."]
     assert statuses(Publisher) == [[DELETED, ""]]
+
+
+def test_the_action_restores_nothing_where_one_object_may_not_be_changed(
+    chief: Client, lock: Callable[..., None]
+) -> None:
+    """The permission is asked for each of them."""
+    open_one, locked = (Desk.objects.create(name=name) for name in ("Open", "Locked"))
+    Desk.objects.all().delete()
+    lock(locked, "change")
+
+    refused = act(chief, "restore_selected", open_one, locked)
+    before = statuses(Desk)
+    act(chief, "restore_selected", open_one)
+
+    assert refused.status_code == 403
+    assert before == [[DELETED] * 2]
+    assert statuses(Desk) == [["", DELETED]]
 
 
 def test_the_action_restores_those_that_are_deleted(chief: Client) -> None:
@@ -323,6 +502,64 @@ def test_for_ever_takes_the_permission_to_delete_and_the_hook(login: Login, publ
     assert "for ever" not in text(client.get(page(Publisher, "changelist")))
     act(client, "hard_delete_selected", publisher, post="yes")
     assert Publisher.objects.exists()
+
+
+def everything(*names: str) -> list[str]:
+    return [f"{verb}_{name}" for verb in ("view", "change", "delete") for name in names]
+
+
+@pytest.fixture
+def for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only superusers may delete publishers for ever."""
+    admin = site.get_model_admin(Publisher)
+    monkeypatch.setattr(admin, "has_hard_delete_permission", lambda request, obj=None: True)
+
+
+@pytest.mark.usefixtures("for_all")
+def test_for_ever_takes_the_permission_for_all_that_goes_along(login: Login, publisher: Publisher) -> None:
+    """The page tells what is lacking; neither the button nor the action goes past it."""
+    client = login(*everything("publisher", "magazine"))
+
+    asked = client.get(page(publisher, "hard_delete"))
+    by_button = client.post(page(publisher, "hard_delete"), {"post": "yes"})
+    by_action = act(client, "hard_delete_selected", publisher, post="yes")
+
+    assert asked.context["perms_lacking"] == {"issue"} and "no permission to delete" in text(asked)
+    assert by_button.status_code == by_action.status_code == 403
+    assert statuses(Publisher, Magazine, Issue) == [[""], [""] * 2, [""] * 4]
+    able = login(*everything("publisher", "magazine", "issue"))
+    able.post(page(publisher, "hard_delete"), {"post": "yes"})
+    assert statuses(Publisher, Magazine, Issue) == [[], [], []]
+
+
+@pytest.mark.usefixtures("for_all")
+def test_for_ever_takes_the_permission_to_delete(login: Login, publisher: Publisher) -> None:
+    """The hook alone is not enough, for an object and for a list."""
+    client = login("view_publisher", "change_publisher", *everything("magazine", "issue"))
+
+    assert client.get(page(publisher, "hard_delete")).status_code == 403
+    assert client.post(page(publisher, "hard_delete"), {"post": "yes"}).status_code == 403
+    assert "for ever" not in text(client.get(page(publisher, "change")))
+    assert "for ever" not in text(client.get(page(Publisher, "changelist")))
+    act(client, "hard_delete_selected", publisher, post="yes")
+    assert statuses(Publisher) == [[""]]
+
+
+@pytest.mark.parametrize("verb", ["delete", "hard_delete"])
+def test_for_ever_each_object_is_asked_for(
+    chief: Client, publisher: Publisher, lock: Callable[..., None], verb: str
+) -> None:
+    """Whether it may be deleted, and whether for ever."""
+    locked = Publisher.objects.create(name="Locked")
+    lock(locked, verb)
+
+    asked = act(chief, "hard_delete_selected", publisher, locked)
+    refused = act(chief, "hard_delete_selected", publisher, locked, post="yes")
+
+    assert asked.context["perms_lacking"] == {"publisher"}
+    assert refused.status_code == 403
+    assert chief.post(page(locked, "hard_delete"), {"post": "yes"}).status_code == 403
+    assert Publisher.objects.count() == 2
 
 
 # -- Lists
@@ -416,6 +653,84 @@ def test_a_deleted_object_is_changed_and_stays_deleted(chief: Client, publisher:
 
     magazine.refresh_from_db()
     assert (magazine.title, magazine.status) == ("High Tide", DELETED)
+
+
+BY_STATUS = "use Delete, which takes along what goes with it"
+
+
+def test_nothing_is_deleted_by_its_status(chief: Client, publisher: Publisher) -> None:
+    """Neither on its page, nor when it is added: the field leads to the button, which takes along what is below."""
+    data = {"name": "Northern Press", "status": DELETED, **NO_MAGAZINES}
+
+    changed = chief.post(page(publisher, "change"), data)
+    added = chief.post(page(Publisher, "add"), {**data, "name": "Southern Press"})
+
+    for refused in (changed, added):
+        assert refused.status_code == 200
+        assert BY_STATUS in refused.context["adminform"].form.errors["status"][0]
+    assert statuses(Publisher, Magazine) == [[""], [""] * 2]
+    assert chief.post(page(publisher, "change"), {**data, "status": "archived"}).status_code == 302
+    assert statuses(Publisher) == [["archived"]]
+
+
+def test_nothing_is_deleted_by_its_status_in_a_list(chief: Client, publisher: Publisher) -> None:
+    """Where the status is a column that can be edited."""
+    at = page(Issue, "changelist")
+    rows = chief.get(at).context["cl"].result_list
+    data = {"form-TOTAL_FORMS": str(len(rows)), "form-INITIAL_FORMS": str(len(rows)), "_save": "Save"}
+    for n, row in enumerate(rows):
+        data |= {f"form-{n}-id": str(row.pk), f"form-{n}-status": DELETED, f"form-{n}-number": "77"}
+
+    refused = chief.post(at, data)
+
+    assert BY_STATUS in text(refused)
+    assert not Issue.objects.filter(number=77).exists() and statuses(Issue) == [[""] * 4]
+
+
+def test_nothing_is_deleted_by_its_status_within_the_page_of_another(
+    chief: Client, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an inline has the field."""
+    (inline,) = site.get_model_admin(Publisher).inlines
+    monkeypatch.setattr(inline, "fields", ("title", "status"))
+    tide = Magazine.objects.get(title="Tide")
+    row = {"id": str(tide.pk), "publisher": str(publisher.pk), "title": "Tide", "status": DELETED}
+    data = {"name": "Northern Press", "magazines-TOTAL_FORMS": "1", "magazines-INITIAL_FORMS": "1"}
+    data |= {f"magazines-0-{name}": value for name, value in row.items()}
+
+    refused = chief.post(page(publisher, "change"), data)
+
+    assert refused.status_code == 200 and BY_STATUS in text(refused)
+    assert statuses(Magazine) == [[""] * 2]
+
+
+def test_what_is_deleted_is_not_within_the_page_of_another(chief: Client, publisher: Publisher) -> None:
+    """An inline lists what lists do; what has been deleted meanwhile is not changed by it."""
+    tide = Magazine.objects.get(title="Tide")
+    row = {"id": str(tide.pk), "publisher": str(publisher.pk), "title": "High Tide"}
+    data = {"name": "Northern Press", "magazines-TOTAL_FORMS": "1", "magazines-INITIAL_FORMS": "1"}
+    data |= {f"magazines-0-{name}": value for name, value in row.items()}
+    tide.delete()
+
+    shown = text(chief.get(page(publisher, "change")))
+    done = chief.post(page(publisher, "change"), data)
+
+    assert 'value="Ebb"' in shown and "Tide" not in shown
+    assert done.status_code == 200 and "This was deleted meanwhile." in text(done)
+    tide.refresh_from_db()
+    assert (tide.title, tide.status) == ("Tide", DELETED)
+
+
+def test_a_deleted_object_is_not_viewed_on_the_site(chief: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not shown."""
+    monkeypatch.setattr(Desk, "get_absolute_url", lambda self: f"/desks/{self.pk}/", raising=False)
+    desk = Desk.objects.create(name="Home")
+
+    before = text(chief.get(page(desk, "change")))
+    desk.delete()
+
+    assert "View on site" in before
+    assert "View on site" not in text(chief.get(page(desk, "change")))
 
 
 def test_hr_45_what_is_refused_deep_in_a_page_is_a_message_and_changes_nothing(

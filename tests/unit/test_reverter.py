@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from threading import Thread
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import reversion
 from django.apps import apps
+from django.contrib.admin.sites import AdminSite
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
@@ -27,7 +28,9 @@ from newsroom.models import Desk, Issue, Magazine, Masthead, Photo, Publisher, S
 from reversion.models import Revision
 from reversion.models import Version as Stored
 
+from footfall.storage.admin import VersionAdmin
 from footfall.storage.references import HandleRefModel, UndeleteRefused
+from footfall.storage.softdeletion import soft_deleted
 from footfall.storage.versions import ReversionReverter, ReversionVersion, Reverter, register
 
 register_all()
@@ -414,17 +417,25 @@ def everything(transactional_db: None) -> Iterator[Any]:
     storage = InMemoryStorage()
 
     class Everything(HandleRefModel):
-        amount = models.DecimalField(max_digits=9, decimal_places=2, null=True)
-        tree = models.JSONField(default=dict)
-        token = models.UUIDField(null=True)
-        day = models.DateField(null=True)
-        moment = models.DateTimeField(null=True)
-        length = models.DurationField(null=True)
-        ratio = models.FloatField(null=True)
+        amount = models.DecimalField(max_digits=9, decimal_places=2, null=True, blank=True)
+        tree = models.JSONField(default=dict, blank=True)
+        token = models.UUIDField(null=True, blank=True)
+        day = models.DateField(null=True, blank=True)
+        moment = models.DateTimeField(null=True, blank=True)
+        length = models.DurationField(null=True, blank=True)
+        ratio = models.FloatField(null=True, blank=True)
         flag = models.BooleanField(default=False)
-        raw = models.BinaryField(null=True, editable=True)
+        raw = models.BinaryField(null=True, blank=True, editable=True)
         paper = models.FileField(storage=storage, blank=True)
         size = models.CharField(max_length=2, choices=[("S", "small"), ("L", "large")], default="S")
+        hour = models.TimeField(null=True, blank=True)
+        number = models.IntegerField(default=1)
+        double = models.GeneratedField(
+            expression=models.F("number") * 2, output_field=models.IntegerField(), db_persist=True
+        )
+        seen = models.DateTimeField(auto_now=True)
+        word = models.CharField(max_length=9, null=True, blank=True)  # noqa: DJ001 - sites have such fields
+        users = models.ManyToManyField(User)
 
         class Meta:
             app_label = "newsroom"
@@ -436,7 +447,8 @@ def everything(transactional_db: None) -> Iterator[Any]:
     reversion.unregister(Everything)
     with connection.schema_editor() as editor:
         editor.delete_model(Everything)
-    apps.all_models["newsroom"].pop("everything")
+    for name in ("everything", "everything_users"):
+        apps.all_models["newsroom"].pop(name)
     apps.clear_cache()
 
 
@@ -465,12 +477,82 @@ def test_fields_of_every_kind_come_back(everything: Any, reverter: ReversionReve
         held = {name: getattr(shown, name) for name in old}
         held["raw"] = bytes(held["raw"])
         assert held == old and shown.paper.name == "old.txt" and shown.paper.read() == b"old"
-    assert newest(one).changes(numbered(one, 1)) == {}
+    assert newest(one).changed_fields(numbered(one, 1)) == ["seen"]
     with pytest.raises(ValidationError) as refusal:
         reverter.revert_fields(one, {"size": rewritten(numbered(one, 1), size="XL", flag="perhaps")})
     assert list(refusal.value.message_dict) == ["size"]
     with pytest.raises(ValidationError):
         reverter.revert_fields(one, {"flag": numbered(one, 1)})
+
+
+def test_a_time_that_was_the_same_stays_as_it_is(everything: Any, reverter: ReversionReverter) -> None:
+    """Though the snapshot holds it to the millisecond only; another one is set to what the snapshot holds."""
+    moment, hour = datetime(2024, 6, 1, 12, 30, 0, 250123, tzinfo=UTC), time(8, 15, 0, 999999)
+    one = everything(moment=moment, hour=hour, size="S")
+    saved(one)
+    saved(one, size="L")
+
+    reverter.rollback(one, numbered(one, 1))
+    one.refresh_from_db()
+    assert (one.moment, one.hour, one.size) == (moment, hour, "S")
+    saved(one, moment=moment + timedelta(seconds=1), hour=None)
+    reverter.rollback(one, numbered(one, 1))
+    one.refresh_from_db()
+    assert (one.moment, one.hour) == (moment.replace(microsecond=250000), hour.replace(microsecond=999000))
+
+
+def test_what_the_database_or_a_save_fills_is_not_reverted(everything: Any, reverter: ReversionReverter) -> None:
+    """It follows from the rest."""
+    one = everything(number=1)
+    saved(one)
+    saved(one, number=5)
+
+    for name in ("double", "seen"):
+        with pytest.raises(ValidationError, match="can't be reverted"):
+            reverter.revert_fields(one, {name: numbered(one, 1)})
+    reverter.rollback(one, numbered(one, 1))
+    one.refresh_from_db()
+    assert (one.number, one.double) == (1, 2) and one.seen > numbered(one, 1).data["seen"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ({"word": "none"}, {"word": None}, {"word": ("none", "none")}),
+        ({"word": "empty"}, {"word": ""}, {"word": ("empty", "empty")}),
+        (
+            {"moment": datetime(2024, 6, 1, 12, 30, 1, tzinfo=UTC)},
+            {"moment": datetime(2024, 6, 1, 12, 30, 59, 5000, tzinfo=UTC)},
+            {"moment": ("June 1, 2024, 14:30:59.005000+02:00", "June 1, 2024, 14:30:01+02:00")},
+        ),
+        ({"hour": time(8, 15, 1)}, {"hour": time(8, 15, 59)}, {"hour": ("08:15:59", "08:15:01")}),
+        ({"moment": datetime(2024, 6, 1, 0, 0, 0, 250123, tzinfo=UTC)}, {}, {}),
+        ({"raw": b"same", "amount": Decimal("1.5"), "token": uuid.UUID(int=1)}, {}, {}),
+        ({"raw": b"old"}, {"raw": b"new"}, {"raw": ("new", "old")}),
+        ({"number": 1}, {"number": 2}, {"number": ("2", "1")}),
+    ],
+)
+def test_a_rollback_is_previewed_by_values(everything: Any, before: Any, after: Any, shown: Any) -> None:
+    """Not by how they read: what differs is shown, and nothing else."""
+    users = [User.objects.create(pk=pk, username=f"u{pk}") for pk in (2, 10)]
+    one = everything(**before)
+    with revision():
+        one.save()
+        one.users.set(users)
+    saved(one, **after)
+    one = everything.objects.get()
+
+    changes = VersionAdmin(everything, AdminSite())._rolled_back(one, numbered(one, 1))
+    assert {change.name: (change.old.full, change.new.full) for change in changes} == shown
+
+
+def test_changes_of_bytes_can_be_read(everything: Any) -> None:
+    """They are no addresses in memory."""
+    one = everything(raw=b"old")
+    saved(one)
+    version = saved(one, raw=b"new")
+
+    assert (version.changes(version.previous) or {})["raw"] == {"old": "b'old'", "changed": "b'new'"}
 
 
 # -- Deleted and live
@@ -646,6 +728,68 @@ def test_a_revert_within_an_open_revision_is_part_of_it(reverter: ReversionRever
 
     assert Revision.objects.count() == before + 1
     assert newest(one).comment == "rollback to version 1"
+
+
+def test_what_is_refused_within_an_open_revision_leaves_it_as_it_was(reverter: ReversionReverter) -> None:
+    """No version of what never was, and the comment and the user that it had."""
+    ada, bob = (User.objects.create(username=name) for name in ("ada", "bob"))
+    one, other = story("a", "b"), Story(title="other")
+    first, before = numbered(one, 1), stored(one)
+
+    def refuse(instance: Any, **_: Any) -> None:
+        if instance.pk == one.pk:
+            raise ValidationError("no")
+
+    models.signals.post_save.connect(refuse, sender=Story)
+    try:
+        with revision("outer", ada):
+            with pytest.raises(ValidationError):
+                reverter.rollback(one, first, user=bob)
+            other.save()
+    finally:
+        models.signals.post_save.disconnect(refuse, sender=Story)
+
+    assert stored(one) == {**before, "revisions": before["revisions"] + 1}
+    assert newest(one).version == 2 and (newest(other).comment, newest(other).user) == ("outer", ada)
+
+
+def test_a_deletion_is_not_begun_where_the_object_is_not_valid(reverter: ReversionReverter) -> None:
+    """Nobody is told of it."""
+    one = story("a")
+    with revision():
+        one.delete()
+    gone = rewritten(newest(one), title="")
+    one.undelete()
+    told: list[Any] = []
+
+    def hear(**_: Any) -> None:
+        told.append(1)
+
+    soft_deleted.connect(hear)
+    try:
+        with revision(), pytest.raises(ValidationError):
+            reverter.rollback(one, gone)
+    finally:
+        soft_deleted.disconnect(hear)
+
+    assert told == [] and one.status == "" and len(ReversionVersion.of(one)) == 2
+
+
+def test_a_site_may_refuse_a_change_of_status() -> None:
+    """By a rule of its own; nothing is written then."""
+
+    class Strict(ReversionReverter):
+        def validate_status_change(self, instance: HandleRefModel, status: str) -> None:
+            if status == "draft":
+                raise ValidationError("Not a draft again.")
+
+    one = story("a", status="draft")
+    saved(one, status="")
+    before = stored(one)
+
+    with pytest.raises(ValidationError, match="Not a draft"):
+        Strict().rollback(one, numbered(one, 1))
+    assert stored(one) == before
 
 
 def test_a_revert_is_a_bounded_number_of_queries(

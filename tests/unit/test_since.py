@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from newsroom.models import Issue, Magazine, Masthead, Photo, Publisher, SpecialIssue, Story, Supplement
 
 from footfall.producers.messages import Ref
+from footfall.storage import forgetting
 from footfall.storage.changesnapshots import Snapshot, present
 from footfall.storage.connecting import _connections, connect
 from footfall.storage.cursors import Cursor, Position, cursor_of
@@ -854,4 +855,29 @@ def test_where_tombstones_are_kept_in_another_database_they_are_not_told(archive
     row.delete(hard=True)
     other.save()
     assert DeletedItem.objects.using(archive).get().change_stamp == 0
-    assert keys(poll(cursor)) == [(False, other.pk)]
+    with CaptureQueriesContext(connection) as captured:
+        assert keys(poll(cursor)) == keys(poll("")) == [(False, other.pk)]
+    assert not [query for query in captured if "deleteditem" in query["sql"]]
+
+
+# -- Who is listened to
+
+
+def test_the_deletion_of_every_model_that_keeps_account_is_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever FOOTFALL["MARKED_MODELS"] names; of proxies, too."""
+    listened: list[Any] = []
+    monkeypatch.setattr(forgetting, "listen_to", listened.append)
+    forgetting.connect([])
+    assert set(listened) >= {Publisher, Magazine, Issue, Supplement, SpecialIssue, Photo, Masthead, Story}
+
+
+@committed
+def test_a_model_that_is_not_connected_is_not_expected_to_describe_its_objects(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (row,) = publishers("a")
+    key = row.pk
+    row.delete(hard=True)
+    item = DeletedItem.objects.get()
+    assert (item.footfall_ref, item.description) == (Ref("newsroom.publisher", str(key)), "a")
+    assert not caplog.records

@@ -205,6 +205,38 @@ def test_an_object_without_versions_has_an_empty_history(chief: Client) -> None:
     assert shown.status_code == 200 and "no versions of this object" in text(shown)
 
 
+def test_what_differs_far_within_a_long_text_can_be_seen_in_the_list(chief: Client) -> None:
+    """What is shown of it begins near there."""
+    same = "word " * 100
+    story = told({"body": f"{same}old {same}"}, {"body": f"{same}new {same}"})
+
+    entry = dict(chief.get(page(story, "history")).context["history"][0]["fields"])
+
+    (change,) = entry["version_changes"]
+    assert change.old.brief.startswith("…") and change.old.brief[:40].endswith("old word word word ")
+    assert change.new.brief.startswith("…") and "new" in change.new.brief[:40] and len(change.new.brief) == 80
+
+
+def test_a_text_is_told_from_nothing(chief: Client) -> None:
+    """By its marks: the words may be the same."""
+    story = told({"body": "empty"}, {"body": ""})
+
+    listed, shown = (text(chief.get(page(story, *at))) for at in (("history",), ("version", keys(story)[1])))
+
+    assert "<del>empty</del> → <ins><em>empty</em></ins>" in listed
+    assert '<span class="value">empty</span>' in shown and '<em class="value">empty</em>' in shown
+
+
+def test_each_way_back_has_a_name_of_its_own(chief: Client, story: Story) -> None:
+    """By the number that people know."""
+    shown = text(chief.get(page(story, "history")))
+
+    for number in (1, 2, 3):
+        assert (
+            f'aria-label="Rollback to version {number}"' in shown and f'aria-label="Select version {number}"' in shown
+        )
+
+
 def test_listing_and_form_are_there_to_be_used(chief: Client, story: Story) -> None:
     """By templates of a site."""
     shown = chief.get(page(story, "history"))
@@ -222,7 +254,7 @@ def test_hr_28_details_show_changes_and_snapshot(chief: Client, story: Story) ->
     shown = chief.get(page(story, "version", keys(story)[1]))
 
     assert "Version Details" in text(shown) and "Snapshot" in text(shown)
-    assert '<pre class="value">All\nnight</pre>' in text(shown)
+    assert '<span class="value long">All\nnight</span>' in text(shown)
     assert [(one.name, one.old.full) for one in shown.context["changes"]] == [("title", "Rain"), ("body", "empty")]
     assert shown.context["version"].id == keys(story)[1] and shown.context["previous"].id == keys(story)[0]
     assert dict(shown.context["snapshot"])["Title"].full == "Flood"
@@ -302,6 +334,31 @@ def test_the_preview_is_reached_by_the_list_too(chief: Client, story: Story) -> 
     for shown in (by_list, by_post):
         assert shown.status_code == 200
         assert [one.name for one in shown.context["changes"]] == ["title", "body"]
+
+
+def test_the_preview_offers_each_value_once(chief: Client) -> None:
+    """As the earliest of the versions that hold it."""
+    story = told(*({"title": "Rain" if n % 2 else "Flood"} for n in range(20)))
+
+    shown = chief.get(page(story, "version_revert"), {"version_id": keys(story)})
+
+    (title,) = shown.context["changes"]
+    assert [(one.number, one.value.brief, one.is_chosen) for one in title.choices] == [
+        (2, "Rain", False),
+        (1, "Flood", True),
+    ]
+    assert '<legend class="visually-hidden">Revert Title to</legend>' in text(shown)
+
+
+def test_as_many_versions_are_previewed_as_a_page_holds(
+    chief: Client, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that is more than a hundred."""
+    monkeypatch.setattr(versionsite.StoryAdmin, "version_list_per_page", 101)
+    for n in range(98):
+        keep_title(story, f"Take {n}")
+
+    assert chief.get(page(story, "version_revert"), {"version_id": keys(story)}).status_code == 200
 
 
 @pytest.mark.parametrize("data", [{}, {"action": ""}, {"action": "explode", "version_id": "1"}, {"action": "revert"}])
@@ -412,6 +469,49 @@ def test_hr_31_a_rollback_is_asked_first(chief: Client, story: Story) -> None:
     }
     assert fresh(story).version == 3
     assert "as it was in this version" in text(chief.get(page(story, "version_rollback", keys(story)[2])))
+
+
+def test_what_the_database_refuses_is_said(chief: Client, story: Story) -> None:
+    """A rule that only the database knows."""
+    connection.check_constraints()
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE UNIQUE INDEX newsroom_story_one_title ON newsroom_story (title)")
+    Story.objects.create(title="Rain")
+
+    refused = chief.post(page(story, "version_rollback_process", keys(story)[0]))
+
+    assert refused.status_code == 200 and "The database refused these values" in refused.context["errors"][0]
+    assert '<div role="alert">' in text(refused)
+    assert (fresh(story).title, len(keys(story))) == ("Flood", 3)
+
+
+def test_what_is_refused_is_said_in_characters_that_can_be_seen(chief: Client, story: Story) -> None:
+    """It may repeat what a snapshot holds."""
+    stored = Stored.objects.get(pk=keys(story)[1])
+    (row,) = json.loads(stored.serialized_data)
+    row["fields"]["words"] = "\u202emany"
+    Stored.objects.filter(pk=stored.pk).update(serialized_data=json.dumps([row]))
+
+    (error,) = chief.post(page(story, "version_rollback_process", stored.pk)).context["errors"]
+
+    assert "\\u202emany" in error and "\u202e" not in error
+
+
+@pytest.mark.parametrize("name", ["version_rollback_process", "version_revert_process"])
+def test_an_object_that_goes_meanwhile_is_404(
+    chief: Client, story: Story, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Between the look at it and the change."""
+    first, at = keys(story)[0], versionsite.StoryAdmin.history_query_set
+
+    def and_gone(admin: Any, object_id: Any) -> Any:
+        Story._base_manager.filter(pk=object_id).delete(hard=True)  # type: ignore[call-arg]  # of HandleRefModels
+        return at(admin, object_id)
+
+    monkeypatch.setattr(versionsite.StoryAdmin, "history_query_set", and_gone)
+    args = [first] if "rollback" in name else []
+
+    assert chief.post(page(story, name, *args), {"field_title": first}).status_code == 404
 
 
 def test_hr_32_a_rollback_restores_all_fields(chief: Client, story: Story) -> None:
@@ -551,6 +651,127 @@ def test_a_site_may_say_who_else_sees_histories(story: Story, monkeypatch: pytes
 
     assert editor.get(page(story, "history")).status_code == 200
     assert editor.get(page(other, "history")).status_code == 302
+
+
+def editor_with(*permissions: str) -> Client:
+    """Somebody of the staff who may do this, and read histories where the admin says so."""
+    user = User.objects.create(username="editor", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    editor = Client()
+    editor.force_login(user)
+    return editor
+
+
+@pytest.fixture
+def read_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history is open to whoever may view."""
+
+    def allowed(admin: Any, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(admin.has_view_permission(request, obj))
+
+    monkeypatch.setattr(VersionAdmin, "has_history_permission", allowed)
+
+
+@pytest.mark.usefixtures("read_by_all")
+def test_who_may_not_change_an_object_reads_its_history_only(story: Story) -> None:
+    """Nothing offers the way back, and nothing goes it."""
+    editor = editor_with("view_story")
+    first, second, _third = keys(story)
+
+    for url in (page(story, "history"), page(story, "version", second)):
+        shown = text(editor.get(url))
+        assert "Rollback" not in shown and "Revert" not in shown and "checkbox" not in shown
+    for method, url in [*pages(story, first)[3:], ("post", page(story, "history"))]:
+        data = {"action": "revert", "version_id": second, "field_title": first} if method == "post" else {}
+        assert getattr(editor, method)(url, data).status_code == 403, url
+    assert fresh(story).version == 3
+
+
+@pytest.mark.usefixtures("read_by_all")
+def test_what_is_never_changed_is_not_by_its_history(
+    chief: Client, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks, where the admin says so of the object."""
+    monkeypatch.setattr(versionsite.StoryAdmin, "has_change_permission", lambda *_asked: False)
+
+    assert chief.post(page(story, "version_rollback_process", keys(story)[0])).status_code == 403
+    assert fresh(story).version == 3
+
+
+def test_the_way_back_is_open_to_who_may_change_and_read(story: Story, read_by_all: None) -> None:
+    """No superuser is needed."""
+    editor = editor_with("view_story", "change_story")
+
+    assert editor.post(page(story, "version_rollback_process", keys(story)[0])).status_code == 302
+    assert fresh(story).title == "Rain"
+
+
+def gone_and_back() -> tuple[Publisher, Magazine]:
+    """A publisher in three versions, live, deleted, and live again; its magazine has none."""
+    publisher = Publisher(name="Press")
+    keep(publisher)
+    magazine = Magazine.objects.create(title="Tide", publisher=publisher)
+    Magazine.objects.filter(pk=magazine.pk).update(title="Ebb")
+    with reversion.create_revision():
+        publisher.delete()
+    with reversion.create_revision():
+        publisher.undelete()
+    Stored.objects.get_for_object(magazine).delete()
+    return publisher, magazine
+
+
+@pytest.mark.usefixtures("read_by_all")
+@pytest.mark.parametrize("may", [["delete_publisher"], ["delete_magazine"], []])
+def test_a_way_back_that_deletes_takes_the_right_to_delete(may: list[str]) -> None:
+    """The object, and what goes along; the page says what is lacking."""
+    publisher, magazine = gone_and_back()
+    _first, gone, back = keys(publisher)
+    editor = editor_with("view_publisher", "change_publisher", *may)
+
+    listed, details = (text(editor.get(page(publisher, *at))) for at in (("history",), ("version", gone)))
+    asked = editor.get(page(publisher, "version_rollback", gone))
+    offered = editor.get(page(publisher, "version_revert"), {"version_id": back})
+
+    is_linked = "delete_publisher" in may
+    assert (page(publisher, "version_rollback", gone) in listed) == is_linked
+    assert (page(publisher, "version_rollback", gone) in details) == is_linked
+    assert page(publisher, "version_rollback", keys(publisher)[0]) in listed
+    lacking = {"publisher", "magazine"} - {name.removeprefix("delete_") for name in may}
+    assert asked.context["perms_lacking"] == sorted(lacking) and 'id="rollback-form"' not in text(asked)
+    assert [one.name for one in offered.context["changes"]] == (["status"] if is_linked else [])
+    assert editor.post(page(publisher, "version_rollback_process", gone)).status_code == 403
+    assert editor.post(page(publisher, "version_revert_process"), {"field_status": gone}).status_code == 403
+    assert (fresh(publisher).status, fresh(magazine).status) == ("", "")
+
+
+@pytest.mark.usefixtures("read_by_all")
+def test_who_may_delete_all_that_goes_rolls_back_to_a_deleted_version() -> None:
+    """What goes is named before; it has a version of what it was before, too."""
+    publisher, magazine = gone_and_back()
+    gone = keys(publisher)[1]
+    editor = editor_with("view_publisher", "change_publisher", "delete_publisher", "delete_magazine")
+
+    asked = editor.get(page(publisher, "version_rollback", gone))
+    assert "These are deleted together" in text(asked) and "Magazine: " in text(asked) and "Ebb" in text(asked)
+    assert dict(asked.context["model_count"]) == {"publishers": 1, "magazines": 1}
+    assert editor.post(page(publisher, "version_rollback_process", gone)).status_code == 302
+
+    assert (fresh(publisher).status, fresh(magazine).status) == (DELETED, DELETED)
+    assert held(magazine, "status") == ["", DELETED]
+
+
+def held(obj: models.Model, name: str) -> list[Any]:
+    """What its versions hold of a field, the first one first."""
+    stored = Stored.objects.get_for_object(obj).order_by("pk")
+    return [json.loads(version.serialized_data)[0]["fields"][name] for version in stored]
+
+
+def test_hr_51_no_button_leads_who_may_not_read_it_to_the_history(story: Story, chief: Client) -> None:
+    """Others stay."""
+    editor = editor_with("view_story", "change_story")
+
+    assert page(story, "history") not in text(editor.get(page(story, "change")))
+    assert page(story, "history") in text(chief.get(page(story, "change")))
 
 
 # -- Nothing breaks it
@@ -734,8 +955,9 @@ def test_bulk_actions_are_in_the_history(chief: Client) -> None:
     chief.post(page(Desk, "changelist"), {"action": "delete_selected", "post": "yes", **selected})
     chief.post(page(Desk, "changelist") + "?deleted=yes", {"action": "restore_selected", **selected})
 
-    assert [revision.comment for revision in Revision.objects.order_by("pk")] == ["Deleted.", "Restored."]
-    assert [len(keys(desk)) for desk in desks] == [2, 2]
+    comments = [revision.comment for revision in Revision.objects.order_by("pk")]
+    assert comments == ["Initial version.", "Deleted.", "Restored."]
+    assert [len(keys(desk)) for desk in desks] == [3, 3]
 
 
 def test_what_goes_along_has_a_version_of_it(chief: Client) -> None:
@@ -758,6 +980,110 @@ def test_the_first_version_is_always_written(chief: Client) -> None:
     assert [entry["comment"] for entry in entries] == ["Changed Title.", "Initial version."]
     (change,) = dict(entries[0]["fields"])["version_changes"]
     assert (change.old.brief, change.new.brief) == ("Rain", "Flood")
+
+
+def first_change_in_a_list(client: Client, publisher: Publisher, magazine: Magazine) -> None:
+    data = {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": magazine.pk, "form-0-title": "Ebb"}
+    client.post(page(Magazine, "changelist"), {**data, "_save": "Save"})
+
+
+def first_change_in_an_inline(client: Client, publisher: Publisher, magazine: Magazine, **more: Any) -> None:
+    data = {
+        "name": "Press",
+        "magazines-TOTAL_FORMS": "1",
+        "magazines-INITIAL_FORMS": "1",
+        "magazines-0-id": magazine.pk,
+        "magazines-0-publisher": publisher.pk,
+        "magazines-0-title": "Ebb",
+    }
+    client.post(page(publisher, "change"), {**data, **more})
+
+
+def deletion_in_an_inline(client: Client, publisher: Publisher, magazine: Magazine) -> None:
+    first_change_in_an_inline(client, publisher, magazine, **{"magazines-0-title": "Tide", "magazines-0-DELETE": "on"})
+
+
+def deletion(client: Client, publisher: Publisher, magazine: Magazine) -> None:
+    client.post(page(magazine, "delete"), {"post": "yes"})
+
+
+def deletion_with_what_is_above(client: Client, publisher: Publisher, magazine: Magazine) -> None:
+    client.post(page(publisher, "delete"), {"post": "yes"})
+
+
+def deletion_of_several(client: Client, publisher: Publisher, magazine: Magazine) -> None:
+    data = {"action": "delete_selected", "post": "yes", "_selected_action": [str(magazine.pk)]}
+    client.post(page(Magazine, "changelist"), data)
+
+
+def restoration(client: Client, publisher: Publisher, magazine: Magazine) -> None:
+    magazine.delete()
+    client.post(page(magazine, "restore"))
+
+
+def first_change(client: Client, publisher: Publisher, magazine: Magazine) -> None:
+    client.post(page(magazine, "change"), {"title": "Ebb", "status": "", "publisher": publisher.pk})
+
+
+WITHIN_REVISIONS = "reversion.middleware.RevisionMiddleware"
+
+
+@pytest.mark.parametrize("is_within", [False, True], ids=["alone", "within the revision of the request"])
+@pytest.mark.parametrize(
+    ("do", "then"),
+    [
+        (first_change, [("Tide", ""), ("Ebb", "")]),
+        (first_change_in_a_list, [("Tide", ""), ("Ebb", "")]),
+        (first_change_in_an_inline, [("Tide", ""), ("Ebb", "")]),
+        (deletion_in_an_inline, [("Tide", ""), ("Tide", DELETED)]),
+        (deletion, [("Tide", ""), ("Tide", DELETED)]),
+        (deletion_with_what_is_above, [("Tide", ""), ("Tide", DELETED)]),
+        (deletion_of_several, [("Tide", ""), ("Tide", DELETED)]),
+        (restoration, [("Tide", DELETED), ("Tide", "")]),
+    ],
+)
+def test_what_an_object_was_before_is_its_first_version_however_it_is_changed(
+    do: Any, then: Any, is_within: bool, chief: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a revision of its own; once."""
+    monkeypatch.setattr(versionsite.MagazineAdmin, "list_display", ("handle", "title"))
+    monkeypatch.setattr(versionsite.MagazineAdmin, "list_editable", ("title",))
+    if is_within:
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, WITHIN_REVISIONS]
+    publisher = Publisher.objects.create(name="Press")
+    magazine = Magazine.objects.create(title="Tide", publisher=publisher)
+
+    do(chief, publisher, magazine)
+
+    assert [*zip(held(magazine, "title"), held(magazine, "status"), strict=True)] == then
+    first_change(chief, publisher, magazine)
+    comments = Revision.objects.filter(version__in=keys(magazine)).order_by("pk").values_list("comment", flat=True)
+    assert comments[0] == "Initial version." and "Initial version." not in comments[1:]
+
+
+def test_a_form_with_errors_takes_no_first_version(chief: Client) -> None:
+    """Nothing has changed."""
+    story = Story.objects.create(title="Rain")
+
+    assert chief.post(page(story, "change"), {"title": ""}).status_code == 200
+    assert keys(story) == []
+
+
+def test_what_is_refused_within_a_revision_of_the_request_leaves_no_version(chief: Client, settings: Any) -> None:
+    """Neither of the object nor of what would have gone with it."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, WITHIN_REVISIONS]
+    publisher, magazine = gone_and_back()
+    gone = Stored.objects.get(pk=keys(publisher)[1])
+    (row,) = json.loads(gone.serialized_data)
+    row["fields"]["name"] = ""
+    Stored.objects.filter(pk=gone.pk).update(serialized_data=json.dumps([row]))
+
+    refused = chief.post(page(publisher, "version_rollback_process", gone.pk))
+
+    assert refused.status_code == 200 and refused.context["errors"]
+    assert (len(keys(publisher)), keys(magazine), fresh(publisher).status) == (3, [], "")
+    chief.post(page(publisher, "version_rollback_process", keys(publisher)[0]))
+    assert newest(publisher)[1:] == ("chief", fresh(publisher).version)
 
 
 def test_what_is_looked_at_or_refused_is_not_in_the_history(chief: Client, story: Story) -> None:
