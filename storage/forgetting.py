@@ -27,11 +27,11 @@ from footfall.producers.messages import Ref
 from footfall.storage.connecting import connected_models, connection_of
 from footfall.storage.datasets import TrackableData
 from footfall.storage.deletion import Doomed, gather, take_gathered, where_kept
+from footfall.storage.handlerefoptions import keeps_account
 from footfall.storage.marks import label_of
 from footfall.storage.models import KEY_LENGTH, Action, DeletedItem, Tracker, ViewMark
 from footfall.storage.naming import key_of, model_of
 from footfall.storage.purging import delete_marks, purge_actions, purge_trackers
-from footfall.storage.references import HandleRefModel
 from footfall.storage.tombstones import left_of, write_del_items
 
 #: Apps whose objects nobody looks at.
@@ -66,11 +66,6 @@ def marked_models(labels: Sequence[str] | None) -> list[type[models.Model]]:
         raise ImproperlyConfigured(f'FOOTFALL["MARKED_MODELS"] is a list of labels, not {labels!r}.')
     chosen = {users, *(label_of(_named(label)) for label in labels)}
     return [model for model in apps.get_models() if label_of(model) in chosen]
-
-
-def keeps_account(model: type[models.Model]) -> bool:
-    """Whether changes of the model's objects, and their deletion, are told to who polls for them."""
-    return issubclass(model, HandleRefModel)
 
 
 def _gather(sender: type[models.Model], instance: models.Model, using: str, **kwargs: Any) -> None:

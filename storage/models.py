@@ -407,7 +407,10 @@ class DeletedItem(models.Model):
 
 
 class ChangeCounter(models.Model):
-    """On SQLite, how many times rows that keep account of changes were written: its one row is the latest stamp."""
+    """On SQLite, the latest stamp: raised each time rows that keep account of changes are written.
+
+    It begins at a random multiple of 2**36, so that cursors of a counter that was lost are known.
+    """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     number = models.BigIntegerField()

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 
 def guarded_update(
-    rows: models.QuerySet[Any], values: Values, fields: Sequence[models.Field[Any, Any]]
+    rows: models.QuerySet[Any], values: Values, fields: Sequence[models.Field[Any, Any]], read: Any = None
 ) -> list[Sequence[Any]]:
     """`update_returning` of the one row of a save; a status set by hand is accounted for.
 
-    One statement for a row that is not deleted, and is not to be. Raises UndeleteRefused where the row is deleted,
-    would not be any more, and an object above it is.
+    One statement for a row that is not deleted, and is not to be. A row that was deleted since the object was ``read``
+    with the status that it still has stays deleted. Raises UndeleteRefused where the row is deleted, would not be any
+    more, and an object above it is.
     """
     model, values = rows.model, list(values)
     given = {field.name: value for field, _model, value in values}
@@ -46,6 +47,8 @@ def guarded_update(
         found = update_returning(rows.exclude(status=DELETED), values, fields)
         if found or not rows.exists():
             return found
+        if given["status"] == read:
+            return update_returning(rows, [one for one in values if one[0].name != "status"], fields)
     mark = uuid.uuid4()
     own = by_hand(given["status"], mark)
     values += [(model._meta.get_field(name), None, value) for name, value in own.items()]

@@ -152,7 +152,7 @@ def _gone(rows: models.QuerySet[Any], chosen: Q, position: Position | None, want
     model = rows.model
     items = _left(rows).filter(chosen).values_list("change_stamp", "pk", "object_id", "deleted_at")
     for stamp, number, text, at in _read(items, _after(position, GONE, int), wanted):
-        yield Found(stamp, GONE, number, _tombstone(model, _key(model)(text), at))
+        yield Found(stamp, GONE, number, _tombstone(model, _key_in(model, text), at))
 
 
 def _softly_deleted(
@@ -251,6 +251,14 @@ def _check_stamps(model: type[models.Model], newest: list[int | None], now: Pres
 
 def _label(model: type[models.Model]) -> str:
     return (model._meta.concrete_model or model)._meta.label_lower
+
+
+def _key_in(model: type[models.Model], text: str) -> Any:
+    """The key of a row that is gone: the text that is kept of it, where that can't be read as one (several columns)."""
+    try:
+        return _key(model)(text)
+    except (ValidationError, ValueError, ArithmeticError):
+        return text
 
 
 def _key(model: type[models.Model]) -> Callable[[str], Any]:

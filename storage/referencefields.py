@@ -76,9 +76,10 @@ class _TimeField(_Public, _DateTimeField):
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         """The time of this save, where it is this field's to take; the same for all fields that are born with it."""
         current = _saving.get()
-        given = getattr(model_instance, self.attname)
-        if (not add and not self.auto_now) or (current is not None and current.keep_times and given is not None):
-            return given
+        if not add and not self.auto_now:
+            return getattr(model_instance, self.attname)
+        if current is not None and current.keep_times and getattr(model_instance, self.attname) is not None:
+            return getattr(model_instance, self.attname)
         at = current.now if current is not None else self._earlier(model_instance, add) or timezone.now()
         setattr(model_instance, self.attname, at)
         return at

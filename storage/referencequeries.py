@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from numbers import Real
@@ -109,7 +110,9 @@ class HandleRefQuerySet(models.QuerySet[Any]):
             return super().update()
         self._for_write = True
         own = {"updated": save_time(), "version": F("version") + 1, "change_stamp": ChangeStamp()}
-        with parentguard.guarding(self, kwargs) as besides, recording(self.db):
+        # Of a model with a table beside its parent's there is a statement for each.
+        whole = transaction.atomic(using=self.db) if self.model._meta.parents else nullcontext()
+        with whole, parentguard.guarding(self, kwargs) as besides, recording(self.db):
             return super().update(**{**own, **kwargs, **besides})
 
     def bulk_create(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from datetime import datetime
 from threading import Lock
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
@@ -35,7 +35,7 @@ from footfall.storage.referencefields import (
 )
 from footfall.storage.referencequeries import HandleRefManager, HandleRefQuerySet
 from footfall.storage.returning import update_returning
-from footfall.storage.softdeletion import DELETED, UndeleteRefused
+from footfall.storage.softdeletion import DELETED, UndeleteRefused, remember_status, status_as_read
 from footfall.storage.uniquevalues import unique_undeleted
 from footfall.storage.unsavedchanges import has_unsaved_changes
 
@@ -63,7 +63,7 @@ TIMES = ("created", "updated")
 #: What the database counts.
 NUMBERS = ("version", "change_stamp")
 #: What an UPDATE tells the object.
-TOLD = (*NUMBERS, "created")
+TOLD = (*NUMBERS, "created", "status")
 #: What a save writes by itself: no change of the object.
 OWN = {*TIMES, *NUMBERS}
 #: What deletion and restoration write, and no save: an object that was loaded before may be saved after them.
@@ -126,7 +126,8 @@ class HandleRefModel(models.Model):
         With ``keep_times`` the ``created`` and ``updated`` that it has are stored, as a mirror of another system wants
         them (None: now, and of a row that is there the ``created`` that it has). With ``skip_unchanged`` (default: what
         the inner class says) nothing is written, and no signal sent, where no field differs from what is stored; that
-        takes one query more, for an object that was stored before. Raises what Django raises, and `UndeleteRefused`
+        takes one query more, for an object that was stored before. An object that was deleted since it was read, and
+        whose status was not changed, stays deleted, and shows it. Raises what Django raises, and `UndeleteRefused`
         where the status of a deleted object is changed while an object above it is deleted.
         """
         skip = self._handleref.skip_unchanged if skip_unchanged is None else skip_unchanged
@@ -191,6 +192,19 @@ class HandleRefModel(models.Model):
         return self.status == DELETED
 
     @classmethod
+    def from_db(cls, db: str | None, field_names: Any, values: Any) -> Self:
+        """As Django makes an object of a row; it remembers the status that it was read with."""
+        instance = super().from_db(db, field_names, values)
+        remember_status(instance)
+        return instance
+
+    def refresh_from_db(self, using: str | None = None, fields: Any = None, from_queryset: Any = None) -> None:
+        """As Django reads an object again."""
+        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+        if fields is None or "status" in fields:
+            remember_status(self)
+
+    @classmethod
     def check(cls, **kwargs: Any) -> list[CheckMessage]:
         """Django's system checks of a model, and those of what this one adds."""
         return [*super().check(**kwargs), *check_model(cls)]
@@ -215,7 +229,10 @@ class HandleRefModel(models.Model):
                 self.change_stamp = ChangeStamp()
             elif self._state.adding:  # perhaps a copy, which was not deleted together with what its original was
                 self.change_batch, self.former_status = None, ""
-            return super()._save_table(*arguments)  # type: ignore[misc,no-any-return]  # likewise
+            updated: bool = super()._save_table(*arguments)  # type: ignore[misc]  # likewise
+        if not update_fields or "status" in update_fields:
+            remember_status(self)
+        return updated
 
     # Django 6 gives one argument more, and wants what it names to be read back.
     def _do_update(
@@ -224,17 +241,20 @@ class HandleRefModel(models.Model):
         table = base_qs.model
         if not _keeps_account(table):
             return super()._do_update(base_qs, using, pk_val, values, update_fields, forced_update, *wanted)
-        row, update = base_qs.filter(pk=pk_val), update_returning
-        if not is_raw():
-            update = guarded_update
+        row, asked = base_qs.filter(pk=pk_val), [field for fields in wanted for field in fields]
+        told = [*(table._meta.get_field(name) for name in TOLD), *asked]
+        before = self.__dict__.get("version")
+        if is_raw():
+            rows = update_returning(row, values, told)
+        else:
             unnamed = self._unnamed(table, {field.name for field, _model, _value in values})
-            values = _of_a_save([*values, *unnamed])
-        before, asked = self.__dict__.get("version"), [field for fields in wanted for field in fields]
-        rows = update(row, values, [*(table._meta.get_field(name) for name in TOLD), *asked])
-        for version, stamp, created, *_others in rows:
+            rows = guarded_update(row, _of_a_save([*values, *unnamed]), told, read=status_as_read(self))
+        for version, stamp, created, status, *_others in rows:
             self._show(before, version, stamp, created)
+            if status == DELETED and self.__dict__.get("status") == status_as_read(self):
+                self.status = status
         if wanted:
-            return [others for _version, _stamp, _created, *others in rows]
+            return [others for _version, _stamp, _created, _status, *others in rows]
         return bool(rows) or (self._meta.select_on_save and not forced_update and row.exists())
 
     def _unnamed(self, table: type[models.Model], named: set[str]) -> Iterator[tuple[Any, None, Any]]:

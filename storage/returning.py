@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.models.sql import UpdateQuery
 
@@ -23,7 +24,10 @@ def update_returning(
     query.clear_ordering(force=True)
     connection = connections[rows.db]
     compiler: Any = query.get_compiler(connection=connection)
-    sql, params = compiler.as_sql()
+    try:
+        sql, params = compiler.as_sql()
+    except EmptyResultSet:  # of a key that no column can hold, say
+        return []
     columns = [field.get_col(rows.model._meta.db_table) for field in fields]
     names = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     with connection.cursor() as cursor:

@@ -162,6 +162,17 @@ def show(instance: HandleRefModel, found: Iterable[Any]) -> None:
     for row in found:
         for name, value in zip(CHANGED, row, strict=True):
             setattr(instance, name, value)
+        remember_status(instance)
+
+
+def remember_status(instance: models.Model) -> None:
+    """The status that the object has now is the one that is stored: `status_as_read`."""
+    vars(instance._state)["footfall_status"] = instance.__dict__.get("status")
+
+
+def status_as_read(instance: models.Model) -> Any:
+    """The stored status as the object knows it; None for one that was made by hand, or read without its status."""
+    return vars(instance._state).get("footfall_status")
 
 
 def own_columns() -> dict[str, Any]:

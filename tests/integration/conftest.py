@@ -18,6 +18,7 @@ from footfall.producers.queues import QUEUES, queue_arguments
 from footfall.producers.spool import current_spool
 
 
+@pytest.hookimpl(optionalhook=True)  # a run without xdist knows no such hook
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     """Give each process of ``-n`` servers of its own: tests empty queues, block publishers, and kill."""
     if django_settings.FOOTFALL["TRANSPORT"] == "rabbitmq":

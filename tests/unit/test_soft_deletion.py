@@ -486,3 +486,50 @@ def test_signals_cost_a_query_only_where_the_rows_are_looked_at(press: Publisher
         Issue.objects.filter(number=2).delete()
 
     assert len(quiet) == len(heard)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("fields", [None, ["name"], ["name", "status"]])
+def test_an_object_that_was_read_before_it_was_deleted_stays_deleted_when_it_is_saved(fields: list[str] | None) -> None:
+    """A form that was open meanwhile is stored, and restores nothing; what went together still comes back together."""
+    publisher = Publisher.objects.create(name="a")
+    magazine = Magazine.objects.create(title="m", publisher=publisher)
+    stale = Publisher.objects.get()
+    publisher.delete()
+
+    stale.name = "b"
+    stale.save(update_fields=fields)
+
+    assert stale.is_deleted and stale.version == 3
+    stored = Publisher.objects.get()
+    assert (stored.name, stored.status, stored.version) == ("b", "deleted", 3)
+    stale.save()
+    assert Publisher.objects.get().is_deleted
+    stale.undelete()
+    magazine.refresh_from_db()
+    assert not Publisher.objects.get().is_deleted and not magazine.is_deleted
+
+
+@pytest.mark.django_db
+def test_a_status_that_is_changed_still_restores() -> None:
+    """Whether the object was read as deleted, deleted itself, or made by hand."""
+    publisher = Publisher.objects.create(name="a")
+    publisher.delete()
+    publisher.status = ""
+    publisher.save()
+    assert not Publisher.objects.get().is_deleted
+    Publisher.objects.get().delete()
+    read = Publisher.objects.get()
+    read.status = ""
+    read.save()
+    assert not Publisher.objects.get().is_deleted
+    Publisher.objects.get().delete()
+    Publisher(pk=read.pk, name="a").save()
+    assert not Publisher.objects.get().is_deleted
+
+
+@pytest.mark.django_db
+def test_a_key_that_no_column_holds_finds_nothing() -> None:
+    """As with any model; it is no error of the database's."""
+    Publisher(pk=2**70).delete()
+    assert not Publisher.objects.exists()
