@@ -192,9 +192,9 @@ class HandleRefModel(models.Model):
         return self.status == DELETED
 
     @classmethod
-    def from_db(cls, db: str | None, field_names: Any, values: Any) -> Self:
+    def from_db(cls, db: str | None, field_names: Any, values: Any, **kwargs: Any) -> Self:
         """As Django makes an object of a row; it remembers the status that it was read with."""
-        instance = super().from_db(db, field_names, values)
+        instance: Self = super().from_db(db, field_names, values, **kwargs)
         remember_status(instance)
         return instance
 
