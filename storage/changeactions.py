@@ -156,5 +156,5 @@ def _publish(actor: Any, verb: str, targets: Sequence[Any], using: str, **data: 
             publish()
         else:
             transaction.on_commit(publish, using=using, robust=True)
-    except Exception:
+    except Exception:  # nothing may raise into somebody's save
         logger.exception("That %d objects were %s could not be published.", len(targets), verb)

@@ -56,6 +56,11 @@ def save_time() -> datetime:
     return timezone.now() if current is None else current.now
 
 
+def own_columns() -> dict[str, Any]:
+    """What every change of rows in bulk writes."""
+    return {"updated": save_time(), "version": F("version") + 1, "change_stamp": ChangeStamp()}
+
+
 def is_raw() -> bool:
     """Whether a fixture is being loaded, which says what the row is to be."""
     current = _saving.get()

@@ -13,15 +13,15 @@ from typing import Any, Self, overload
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import NotSupportedError, connections, models, transaction
-from django.db.models import F, Max, Q
+from django.db.models import Max, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from footfall.storage import parentguard, softdeletion, undeleting
-from footfall.storage.changestamps import ChangeStamp, recording
+from footfall.storage.changestamps import recording
 from footfall.storage.clock import stored
 from footfall.storage.polling import Changes, changes_since
-from footfall.storage.referencefields import save_time, saving
+from footfall.storage.referencefields import own_columns, saving
 from footfall.storage.softdeletion import DELETED
 
 #: What rows say of themselves, and objects show when many are changed at once.
@@ -109,11 +109,10 @@ class HandleRefQuerySet(models.QuerySet[Any]):
         if not kwargs:
             return super().update()
         self._for_write = True
-        own = {"updated": save_time(), "version": F("version") + 1, "change_stamp": ChangeStamp()}
         # Of a model with a table beside its parent's there is a statement for each.
         whole = transaction.atomic(using=self.db) if self.model._meta.parents else nullcontext()
         with whole, parentguard.guarding(self, kwargs) as besides, recording(self.db):
-            return super().update(**{**own, **kwargs, **besides})
+            return super().update(**{**own_columns(), **kwargs, **besides})
 
     def bulk_create(
         self,

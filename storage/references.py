@@ -222,7 +222,7 @@ class HandleRefModel(models.Model):
     ) -> bool:
         # Of a model that inherits from another with a table of its own, this is called once for each table.
         arguments = (raw, cls, force_insert, force_update, using, update_fields)
-        if not _keeps_account(cls):
+        if not _counts_versions(cls):
             return super()._save_table(*arguments)  # type: ignore[misc,no-any-return]  # Django's own has no stub
         with recording(using), saving(keep_times=raw or _keeping.get() is self, raw=raw):
             if raw:  # a fixture says all but this, which is the database's to say
@@ -239,7 +239,7 @@ class HandleRefModel(models.Model):
         self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, forced_update: Any, *wanted: Any
     ) -> Any:
         table = base_qs.model
-        if not _keeps_account(table):
+        if not _counts_versions(table):
             return super()._do_update(base_qs, using, pk_val, values, update_fields, forced_update, *wanted)
         row, asked = base_qs.filter(pk=pk_val), [field for fields in wanted for field in fields]
         told = [*(table._meta.get_field(name) for name in TOLD), *asked]
@@ -290,7 +290,7 @@ def _of_a_save(values: Iterable[tuple[Any, Any, Any]]) -> list[tuple[Any, Any, A
     ]
 
 
-def _keeps_account(table: type[models.Model]) -> bool:
+def _counts_versions(table: type[models.Model]) -> bool:
     """Whether it is in ``table`` that versions are counted, not in that of a model which inherits from its model."""
     return any(
         field.name == "version" and isinstance(field, VersionField) for field in table._meta.local_concrete_fields

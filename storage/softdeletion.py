@@ -16,10 +16,10 @@ from django.core.exceptions import ValidationError
 from django.db import models, router, transaction
 from django.db.models import F, ManyToOneRel, Q
 from django.dispatch import Signal
-from django.utils import timezone
 
-from footfall.storage.changestamps import ChangeStamp, recording
+from footfall.storage.changestamps import recording
 from footfall.storage.families import going_with, keeper
+from footfall.storage.referencefields import own_columns
 from footfall.storage.returning import update_returning
 
 if TYPE_CHECKING:
@@ -173,11 +173,6 @@ def remember_status(instance: models.Model) -> None:
 def status_as_read(instance: models.Model) -> Any:
     """The stored status as the object knows it; None for one that was made by hand, or read without its status."""
     return vars(instance._state).get("footfall_status")
-
-
-def own_columns() -> dict[str, Any]:
-    """What every change of rows writes."""
-    return {"updated": timezone.now(), "version": F("version") + 1, "change_stamp": ChangeStamp()}
 
 
 def _deletion(batch: uuid.UUID) -> dict[str, Any]:

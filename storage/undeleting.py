@@ -18,11 +18,11 @@ from django.db.models import F, Q
 from footfall.storage.changestamps import recording
 from footfall.storage.families import gone_with, keeper, reached
 from footfall.storage.parentguard import lock_parents, refuse_below_deleted
+from footfall.storage.referencefields import own_columns
 from footfall.storage.softdeletion import (
     DELETED,
     as_stored,
     counted,
-    own_columns,
     rows_of,
     selected,
     show,
